@@ -1,0 +1,200 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+The local level of a plane: what is smooth on 20 px and on 110 px, stars left out.
+
+A level or a gradient is no structure.  Both levels follow any plane that is added to the frame
+exactly, so a pixel's contrast to them does not know of it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ['LocalLevel', 'fill_nearest', 'local_level']
+
+BLOCK = 4  # pixels of a fine block's side
+FINE = 5  # blocks of the fine median's side: 20 px
+WIDE_BLOCK = 4  # fine blocks of a wide block's side: 16 px
+WIDE = 7  # wide blocks of the wide median's side: 112 px
+PLANE_CELL = 16  # fine blocks of a cell's side, for the fitted plane: 64 px
+
+
+def fill_nearest(values, good):
+    """
+    Fill what is not good with the nearest good value.
+
+    Parameters
+    ----------
+    values : `numpy.ndarray`
+        Any array.
+    good : `numpy.ndarray` of bool
+        Where ``values`` can be used; at least one element must be.
+
+    Returns
+    -------
+    filled : `numpy.ndarray`
+        ``values`` itself when everything is good, else a copy.
+    """
+    if good.all():
+        return values
+    index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
+    return values[tuple(index)]
+
+
+def _block_reduce(values, block, reduce):
+    """Reduce square blocks with ``reduce``; what is over at the right and below is repeated."""
+    pad = [(0, -n % block) for n in values.shape]
+    if any(after for _, after in pad):
+        values = np.pad(values, pad, mode='edge')
+    ny, nx = (n // block for n in values.shape)
+    return reduce(values.reshape(ny, block, nx, block))
+
+
+def _block_means(data, valid, block):
+    """Means of the valid pixels in square blocks, float64, and which blocks have any."""
+
+    def total(values):
+        return values.sum(axis=3, dtype=np.float64).sum(axis=1)
+
+    if valid.all():
+        means = _block_reduce(data, block, total) / block**2
+        return means, np.ones(means.shape, bool)
+    count = _block_reduce(valid, block, total)
+    means = _block_reduce(np.where(valid, data, 0), block, total) / np.maximum(count, 1)
+    # a block of few pixels is too noisy to stand beside full ones
+    return means, count >= block
+
+
+def _fit_plane(blocks):
+    """Fit a plane to the medians of cells: (level, slope in y, slope in x) in blocks."""
+    ny, nx = blocks.shape
+    edges_y = np.linspace(0, ny, max(1, round(ny / PLANE_CELL)) + 1).astype(int)
+    edges_x = np.linspace(0, nx, max(1, round(nx / PLANE_CELL)) + 1).astype(int)
+    medians, ys, xs = [], [], []
+    for y0, y1 in zip(edges_y[:-1], edges_y[1:], strict=True):
+        for x0, x1 in zip(edges_x[:-1], edges_x[1:], strict=True):
+            medians.append(np.median(blocks[y0:y1, x0:x1]))
+            ys.append((y0 + y1 - 1) / 2)
+            xs.append((x0 + x1 - 1) / 2)
+    ys, xs = np.array(ys), np.array(xs)
+    centre_y, centre_x = (ny - 1) / 2, (nx - 1) / 2
+    matrix = np.stack([np.ones_like(ys), ys - centre_y, xs - centre_x], axis=1)
+    level, slope_y, slope_x = np.linalg.lstsq(matrix, np.array(medians), rcond=1e-9)[0]
+    return level, slope_y, slope_x
+
+
+def _median_blocks(values):
+    """Median of each wide block."""
+    return np.median(values.transpose(0, 2, 1, 3).reshape(*values.shape[::2], -1), axis=-1)
+
+
+def _interpolate(grid, block, rows, cols):
+    """Bilinear values of a block grid at the pixels of ``rows`` x ``cols``."""
+
+    def position(index, n):
+        at = np.clip((index + 0.5) / block - 0.5, 0, n - 1)
+        low = np.minimum(at.astype(np.intp), max(n - 2, 0))
+        return low, np.minimum(low + 1, n - 1), at - low
+
+    y0, y1, fy = position(np.asarray(rows), grid.shape[0])
+    x0, x1, fx = position(np.asarray(cols), grid.shape[1])
+    lines = grid[y0] * (1 - fy)[:, None] + grid[y1] * fy[:, None]
+    return lines[:, x0] * (1 - fx) + lines[:, x1] * fx
+
+
+@dataclass(frozen=True)
+class LocalLevel:
+    """
+    The fine and the wide level of one plane on coarse grids.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the plane in pixels.
+    plane : tuple of float
+        Level at the centre, slope in y and in x per fine block.
+    fine, wide : `numpy.ndarray`, float64
+        What is left of the levels over that plane, one value per block.
+    """
+
+    shape: tuple
+    plane: tuple
+    fine: np.ndarray
+    wide: np.ndarray
+
+    def _plane_at(self, rows, cols):
+        level, slope_y, slope_x = self.plane
+        ny, nx = self.fine.shape
+        y = (np.asarray(rows) + 0.5) / BLOCK - 0.5 - (ny - 1) / 2
+        x = (np.asarray(cols) + 0.5) / BLOCK - 0.5 - (nx - 1) / 2
+        return level + (slope_y * y)[:, None] + slope_x * x
+
+    def fine_at(self, rows, cols):
+        """
+        Evaluate the level on 20 px.
+
+        Parameters
+        ----------
+        rows, cols : `numpy.ndarray` of int
+            Indices of pixels, in any order.
+
+        Returns
+        -------
+        level : `numpy.ndarray`, (rows, cols), float64
+            In the unit of the data.
+        """
+        return self._plane_at(rows, cols) + _interpolate(self.fine, BLOCK, rows, cols)
+
+    def wide_at(self, rows, cols):
+        """
+        Evaluate the level on 110 px.
+
+        Parameters
+        ----------
+        rows, cols : `numpy.ndarray` of int
+            Indices of pixels, in any order.
+
+        Returns
+        -------
+        level : `numpy.ndarray`, (rows, cols), float64
+            In the unit of the data.
+        """
+        block = BLOCK * WIDE_BLOCK
+        return self._plane_at(rows, cols) + _interpolate(self.wide, block, rows, cols)
+
+
+def local_level(data, valid):
+    """
+    Find the local level of a plane on two scales.
+
+    Block means are taken, a plane fitted to the medians of large cells is subtracted, the rest is
+    median filtered and the plane added back: bright stars do not lift the level, and any plane
+    added to the data is followed exactly up to the border.
+
+    Parameters
+    ----------
+    data : `numpy.ndarray`, (H, W), float
+        One plane.
+    valid : `numpy.ndarray`, (H, W), bool
+        The pixels that count.
+
+    Returns
+    -------
+    level : `LocalLevel`
+        Evaluate it with its methods.
+    """
+    blocks, good = _block_means(data, valid, BLOCK)
+    if not good.any():
+        good = np.ones_like(good)
+    blocks = fill_nearest(blocks, good)
+    plane = _fit_plane(blocks)
+    ny, nx = blocks.shape
+    level, slope_y, slope_x = plane
+    y = np.arange(ny) - (ny - 1) / 2
+    x = np.arange(nx) - (nx - 1) / 2
+    rest = blocks - (level + (slope_y * y)[:, None] + slope_x * x)
+    fine = ndimage.median_filter(rest, size=FINE, mode='reflect')
+    wide = ndimage.median_filter(_block_reduce(rest, WIDE_BLOCK, _median_blocks), size=WIDE,
+                                 mode='reflect')
+    return LocalLevel(data.shape, tuple(float(v) for v in plane), fine, wide)

@@ -1,0 +1,369 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The whole way of a frame: open, measure, cut, predict, blend, close."""
+
+import logging
+import numbers
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from astrodenoise._version import __version__
+from astrodenoise.background import local_level
+from astrodenoise.exceptions import AlreadyDenoisedWarning, LimitedWarning, NoNoiseWarning
+from astrodenoise.features import NormalisedPlane, condition
+from astrodenoise.frames import open_frame
+from astrodenoise.limit import hold_back
+from astrodenoise.noise import frame_noise, usable_pixels
+from astrodenoise.provenance import is_denoised
+from astrodenoise.tiling import blend_tiles, n_tiles
+
+__all__ = ['denoise']
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 8
+MANY_LIMITED = 1e-4  # share of the pixels above which the limit is worth a warning
+
+
+def denoise(
+    ccd,
+    overlap=0.25,
+    *,
+    model='default',
+    strength=1.0,
+    limit=6.0,
+    noise=None,
+    star_mask=None,
+    channels=None,
+    saturation=None,
+    uncertainty='keep',
+    tile_size=256,
+    blend='gaussian',
+    batch_size=None,
+    device='auto',
+    precision='auto',
+    progress_bar=None,
+    add_keyword=True,
+):
+    """
+    Remove the noise of a deep-sky frame.
+
+    The last pixel step of a reduction: on the final frame, after calibration, cosmic-ray
+    rejection, registration and combination, before detection or display; never on frames that
+    are still to be combined.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity` or \
+            `numpy.ndarray`
+        The frame, (H, W) or (N, H, W), any float or integer dtype and byte order.  Not changed.
+    overlap : float, optional
+        Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
+    model : str, optional
+        'default', the name of a shipped model, or the path of a safetensors file with its card.
+    strength : float, optional
+        Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
+    limit : float or None, optional
+        The mean change over every box of 1 to 33 px stays within this many times the noise of that
+        box's mean.  It bounds damage; it proves no faint source.  None: no limit.
+    noise : None, 'measure', float, array, `~astropy.nddata.NDUncertainty`, tuple or FrameNoise, \
+            optional
+        Sigma of a pixel's noise.  None takes the frame's uncertainty, or measures where there is
+        none.  A plane of sigma is smoothed over 5 px and its level checked against the frame.  A
+        ``(gain, read_noise)`` tuple of Quantities holds for a single exposure with its sky in.
+    star_mask : None, optional
+        Not there yet: anything but None raises NotImplementedError.
+    channels : {None, 'separate', 'joint'}, optional
+        How planes are taken: each by itself (default), or three together as one camera's colours;
+        until a colour model is shipped both go plane by plane.
+    saturation : float or `~astropy.units.Quantity`, optional
+        Pixels at or above it come back as they are; by default the header's SATURATE or the
+        frame's own pile-up.
+    uncertainty : {'keep', None}, optional
+        'keep': the frame's own, or the sigma that was used where it has none; the right size for
+        sums over apertures, because the errors of denoised pixels are correlated.  None: none.
+        'predict' is not there yet and raises NotImplementedError.
+    tile_size : int, optional
+        Side of a tile in px, 64 to 2048, a multiple of the network's stride.
+    blend : {'gaussian', 'none'}, optional
+        'none' with ``overlap=0`` is naive tiling, kept for comparison (paper section 4.2).
+    batch_size : int, optional
+        Tiles that go through the network at once; does not change the result.
+    device : str, optional
+        'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.
+    precision : {'auto', 'float32', 'bfloat16'}, optional
+        'auto' takes bfloat16 where the processor has it.
+    progress_bar : callable, optional
+        Wraps an iterable and returns one, for example `tqdm.tqdm`.
+    add_keyword : bool, str, `~ccdproc.Keyword` or dict, optional
+        As in ccdproc: whether and how the call is recorded in the metadata.
+
+    Returns
+    -------
+    clean : same type as ``ccd``
+        Float32, or float64 for float64 and wide integers; unit, mask, flags, WCS, PSF and metadata
+        kept.  Masked, non-finite, no-data and saturated pixels come back exactly as they were.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        If an argument is of the wrong type, value or unit; before any weights are loaded.
+    NotImplementedError
+        For dask arrays, ``star_mask`` and ``uncertainty='predict'``.
+
+    Notes
+    -----
+    The network is a ResUNet trained on frames in units of their own noise, so the result follows
+    any change of scale and level of the frame.  The method is that of Regordosa, *Denoising
+    Pipeline for Deep-Sky Astrophotography*, with the changes that linear data need.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astrodenoise import denoise
+    >>> noisy = np.random.default_rng(0).normal(100, 5, (96, 96))
+    >>> clean = denoise(noisy)
+    >>> bool(clean.std() < 1)
+    True
+    """
+    settings = _Settings(
+        overlap, model, strength, limit, channels, uncertainty, tile_size, blend, batch_size,
+        device, precision, progress_bar,
+    )
+    settings.check(star_mask)
+    frame = open_frame(ccd)
+    if channels == 'joint' and len(frame.data) != 3:
+        msg = f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}"
+        raise ValueError(msg)
+    _warn_if_denoised(frame)
+    validity = usable_pixels(frame, saturation=_saturation_level(saturation, frame))
+    usable = [plane.usable for plane in validity]
+    levels = [local_level(data, good) for data, good in zip(frame.data, usable, strict=True)]
+    measured = _noise_or_constant(frame, noise, usable, levels)
+    engine = _load_engine(settings)
+    result, sigmas, counts = frame.data.copy(), [], []
+    for number, plane_noise in enumerate(measured.planes):
+        plane = NormalisedPlane(
+            frame.data[number], usable[number], plane_noise, level=levels[number]
+        )
+        sigmas.append(np.broadcast_to(np.float32(plane.sigma), plane.data.shape))
+        n_limited = 0
+        if strength > 0 and plane_noise.sigma > 0:
+            n_limited = _remove_noise(result[number], plane, engine, settings)
+        counts.append(n_limited)
+    _warn_if_limited(counts, usable)
+    record = _record(settings, engine, measured, validity, counts, channels)
+    return frame.close(
+        result,
+        uncertainty=uncertainty,
+        sigma=np.stack(sigmas),
+        record=record,
+        add_keyword=add_keyword,
+    )
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments that do not depend on the frame."""
+
+    overlap: float
+    model: str
+    strength: float
+    limit: float | None
+    channels: str | None
+    uncertainty: str | None
+    tile_size: int
+    blend: str
+    batch_size: int | None
+    device: str
+    precision: str
+    progress_bar: object
+
+    def check(self, star_mask):
+        """Raise for everything that can be wrong before a frame is looked at."""
+        if star_mask is not None:
+            msg = 'star_mask is not there yet: leave it None'
+            raise NotImplementedError(msg)
+        if isinstance(self.uncertainty, str) and self.uncertainty == 'predict':
+            msg = "uncertainty='predict' is not there yet: use 'keep' or None"
+            raise NotImplementedError(msg)
+        _check_choice('uncertainty', self.uncertainty, ('keep', None))
+        _check_choice('channels', self.channels, (None, 'separate', 'joint'))
+        _check_choice('blend', self.blend, ('gaussian', 'none'))
+        _check_number('strength', self.strength, 0, 1)
+        _check_number('overlap', self.overlap, 0, 0.75)
+        if self.blend == 'none' and self.overlap != 0:
+            msg = f"blend='none' is tiling without overlap: pass overlap=0, got {self.overlap}"
+            raise ValueError(msg)
+        if self.limit is not None:
+            _check_number('limit', self.limit, 0.1, np.inf)
+        for name, value, low, high in (
+            ('tile_size', self.tile_size, 64, 2048),
+            ('batch_size', self.batch_size, 1, 4096),
+        ):
+            if value is None and name == 'batch_size':
+                continue
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+                msg = f'{name} must be a whole number, got {value!r}'
+                raise TypeError(msg)
+            if not low <= value <= high:
+                msg = f'{name} must be {low} to {high}, got {value}'
+                raise ValueError(msg)
+        if self.progress_bar is not None and not callable(self.progress_bar):
+            msg = f'progress_bar must wrap an iterable, like tqdm.tqdm; got {self.progress_bar!r}'
+            raise TypeError(msg)
+
+
+def _check_choice(name, value, choices):
+    """Raise unless ``value`` is one of ``choices``."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        msg = f'{name} must be one of {choices}, got {value!r}'
+        raise ValueError(msg)
+
+
+def _check_number(name, value, low, high):
+    """Raise unless ``value`` is a number from ``low`` to ``high``."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        msg = f'{name} must be a number, got {value!r}'
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f'{name} must be from {low} to {high}, got {value}'
+        raise ValueError(msg)
+
+
+def _saturation_level(saturation, frame):
+    """Bring the saturation level to the unit of the data."""
+    if saturation is None:
+        return None
+    from astropy import units as u
+
+    if isinstance(saturation, u.Quantity):
+        unit = u.dimensionless_unscaled if frame.unit is None else frame.unit
+        try:
+            saturation = saturation.to_value(unit)
+        except u.UnitConversionError as error:
+            msg = f'saturation is in {saturation.unit}, the frame in {unit}'
+            raise u.UnitsError(msg) from error
+    _check_number('saturation', saturation, -np.inf, np.inf)
+    return float(saturation)
+
+
+def _warn_if_denoised(frame):
+    """Denoising twice sees correlated, predicted noise: say so."""
+    if frame.meta is not None and is_denoised(frame.meta):
+        warnings.warn(
+            'this frame was denoised before (its header says so); the noise that is left is not '
+            'of the kind the network knows: denoise the original once',
+            AlreadyDenoisedWarning,
+            stacklevel=3,
+        )
+
+
+def _noise_or_constant(frame, noise, usable, levels):
+    """Noise of each plane; a plane without any must be constant or have its noise given."""
+    measured = frame_noise(frame, noise, usable, levels)
+    for data, good, plane in zip(frame.data, usable, measured.planes, strict=True):
+        if plane.sigma > 0:
+            continue
+        values = data[good]
+        if values.size and values.min() != values.max():
+            msg = (
+                'the frame varies, but no noise can be measured in it (it may be noiseless or '
+                'coarsely quantised): pass noise= with the sigma of a pixel'
+            )
+            raise ValueError(msg)
+        warnings.warn(
+            'the frame is constant and comes back as it is', NoNoiseWarning, stacklevel=3
+        )
+    return measured
+
+
+def _load_engine(settings):
+    """Load the network and check that the tiles fit it."""
+    from astrodenoise.engine import load_engine
+
+    model = 'mono' if settings.model == 'default' else settings.model
+    engine = load_engine(model, settings.device, settings.precision)
+    config = engine.weights.config
+    if config.planes != 1:
+        msg = f'model {settings.model!r} takes {config.planes} planes together: use a mono model'
+        raise ValueError(msg)
+    if settings.tile_size % config.stride:
+        msg = (
+            f'tile_size must be a multiple of {config.stride} for model {settings.model!r}, '
+            f'got {settings.tile_size}'
+        )
+        raise ValueError(msg)
+    return engine
+
+
+def _remove_noise(data, plane, engine, settings):
+    """Take the noise out of one plane, in place; the number of pixels that the limit held back."""
+    tiles = n_tiles(data.shape, settings.tile_size, settings.overlap)
+    r = blend_tiles(
+        data.shape,
+        plane.cut,
+        engine.predictor(condition(plane.noise)),
+        n_out=2,
+        tile_size=settings.tile_size,
+        overlap=settings.overlap,
+        blend=settings.blend,
+        batch_size=min(settings.batch_size or BATCH_SIZE, tiles),
+        progress_bar=settings.progress_bar,
+    )[0]
+    r[~plane.valid] = 0
+    limited = None
+    if settings.limit is not None:
+        r, limited = hold_back(r, settings.limit, plane.noise.correlation)
+    r *= np.float32(settings.strength)
+    # pixels without noise to remove are copied, never computed
+    np.copyto(data, data - plane.sigma * r.astype(data.dtype), where=plane.valid)
+    return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))
+
+
+def _warn_if_limited(counts, usable):
+    """Name the pixels that were held back when they are many."""
+    n_usable = sum(int(np.count_nonzero(good)) for good in usable)
+    if sum(counts) > max(MANY_LIMITED * n_usable, 1):
+        warnings.warn(
+            f'{sum(counts)} of {n_usable} pixels would have moved out of proportion to their '
+            'noise and were held back: the frame is unlike what the network knows, or its noise '
+            'is not what was given',
+            LimitedWarning,
+            stacklevel=3,
+        )
+
+
+def _record(settings, engine, measured, validity, counts, channels):
+    """What was done, for the metadata."""
+    import torch
+
+    weights = engine.weights
+    return {
+        'version': __version__,
+        'torch': torch.__version__.split('+')[0],
+        'model': weights.name,
+        'model_version': weights.version,
+        'sha256': weights.sha256[:12],
+        'overlap': float(settings.overlap),
+        'tile_size': int(settings.tile_size),
+        'blend': settings.blend,
+        'strength': float(settings.strength),
+        'limit': None if settings.limit is None else float(settings.limit),
+        'channels': 'separate' if channels is None else channels,
+        'precision': engine.precision,
+        'device': engine.device.split(':')[0],
+        'planes': [
+            {
+                'sky': float(noise.sky),
+                'sigma': float(noise.sigma),
+                'noise': noise.source,
+                'correlation': [round(float(rho), 3) for rho in noise.correlation],
+                'invalid': int(np.count_nonzero(~plane.usable)),
+                'saturated': int(plane.n_saturated),
+                'limited': int(limited),
+            }
+            for noise, plane, limited in zip(measured.planes, validity, counts, strict=True)
+        ],
+    }

@@ -1,0 +1,37 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Errors and warnings of astrodenoise."""
+
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = [
+    'AlreadyDenoisedWarning',
+    'AstrodenoiseWarning',
+    'LimitedWarning',
+    'NoNoiseWarning',
+    'NoiseMismatchWarning',
+    'WeightsError',
+]
+
+
+class AstrodenoiseWarning(AstropyUserWarning):
+    """Base class of the warnings that astrodenoise gives."""
+
+
+class NoNoiseWarning(AstrodenoiseWarning):
+    """The frame has no measurable noise and comes back as it is."""
+
+
+class NoiseMismatchWarning(AstrodenoiseWarning):
+    """A given noise and the frame's own measured noise do not agree."""
+
+
+class LimitedWarning(AstrodenoiseWarning):
+    """Pixels would have moved out of proportion to their noise and were held back."""
+
+
+class AlreadyDenoisedWarning(AstrodenoiseWarning):
+    """The frame's header says that it was denoised before."""
+
+
+class WeightsError(ValueError):
+    """A weights file is missing, damaged, changed or of another make."""

@@ -1,0 +1,392 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+Any input to planes, and planes back to an object of the same type.
+
+`open_frame` looks at the object and never changes it; `Frame.close` makes the new one.  Pixels
+become floating point as follows, and stay so in the result:
+
+========================================  =========
+dtype of the input                        planes
+========================================  =========
+float16, float32, integers up to 16 bits  float32
+float64, longdouble, wider integers       float64
+bool, complex, object, strings, records   TypeError
+========================================  =========
+
+Any byte order, stride and memory map goes; planes and results are in native byte order.
+"""
+
+import copy
+import os
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import NDData, StdDevUncertainty
+from astropy.utils.masked import Masked
+
+from astrodenoise.provenance import write_record
+
+__all__ = ['Frame', 'open_frame']
+
+UNCERTAINTIES = ('keep', 'predict', None)
+STORAGE_CARDS = ('BZERO', 'BSCALE', 'BLANK')  # how integers lay in the file: untrue of floats
+EXPECTED = 'CCDData, NDData, Quantity or numpy array of shape (H, W) or (N, H, W)'
+
+
+@dataclass(eq=False, repr=False)
+class Frame:
+    """
+    The planes of a frame, and the object that they came from.
+
+    Attributes
+    ----------
+    data : `numpy.ndarray`, (N, H, W), float32 or float64
+        The pixels in native byte order, every value as it was: masked ones, NaN and infinity, too.
+        Read-only, because it may be the memory of ``original``.
+    valid : `numpy.ndarray`, (N, H, W), bool
+        Neither masked nor non-finite.  What is set to `False` here before `close` comes back
+        exactly as it was.
+    sigma : `numpy.ndarray`, (N, H, W), float32, or `None`
+        Standard deviation in the unit of ``data`` from the object's uncertainty, as it stands
+        there: zeros, NaN and infinities are possible.  `None` where there is none, or one that
+        cannot be a standard deviation.
+    unit : `astropy.units.UnitBase` or `None`
+        Unit of ``data``.
+    integer : bool
+        Whether the pixels came as integers.
+    saturation : float or `None`
+        The header's SATURATE card, if it is a number; taken to be in the unit of ``data``.
+    meta : `astropy.io.fits.Header`, dict or `None`
+        The object's own metadata, not a copy.
+    original : object
+        What `open_frame` was given.
+    """
+
+    data: np.ndarray
+    valid: np.ndarray
+    sigma: np.ndarray | None
+    unit: u.UnitBase | None
+    integer: bool
+    saturation: float | None
+    meta: object
+    original: object
+
+    def __repr__(self):
+        return (
+            f'<Frame of a {type(self.original).__name__}: {self.data.shape} {self.data.dtype}, '
+            f'{np.count_nonzero(self.valid)} valid pixels>'
+        )
+
+    @property
+    def ndim(self):
+        """Number of axes of the original: 2 or 3."""
+        return np.ndim(_array_of(self.original))
+
+    def close(self, planes, *, uncertainty='keep', sigma=None, record=None, add_keyword=True):
+        """
+        Make an object of the original's type around new pixels.
+
+        Pixels outside ``valid`` are copied from the original, never computed.  Mask, flags, wcs,
+        psf, unit, metadata and whatever a subclass adds are deep copies; the class is the same.
+        An array or Quantity has no place for an uncertainty or metadata, so ``uncertainty``,
+        ``sigma`` and ``record`` do nothing there.
+
+        Parameters
+        ----------
+        planes : `numpy.ndarray`, (N, H, W)
+            The new pixels in the unit of ``data``.  Handed over: the result may use its memory.
+        uncertainty : {'keep', 'predict', None}, optional
+            ``'keep'``: the original's uncertainty, or ``sigma`` as a standard deviation where it
+            has none.  ``'predict'``: ``sigma`` in the class of the original's uncertainty
+            (standard deviation where it has none that can be converted).  `None`: none.
+        sigma : `numpy.ndarray`, (N, H, W), optional
+            Standard deviation of each pixel in the unit of ``data``.
+        record : dict, optional
+            What was done, for `~astrodenoise.provenance.write_record`.
+        add_keyword : bool, str, `ccdproc.Keyword`, dict or `None`, optional
+            As for `~astrodenoise.provenance.write_record`.
+
+        Returns
+        -------
+        result : object
+            Of the original's type, in the dtype of ``data``; shares no memory with the original.
+            BZERO, BSCALE and BLANK are gone from its metadata if the original was of integers.
+
+        Raises
+        ------
+        ValueError
+            If ``planes`` or ``sigma`` is of another shape, ``uncertainty`` is unknown, or
+            ``'predict'`` lacks its ``sigma``.
+        """
+        if uncertainty not in UNCERTAINTIES:
+            msg = f'uncertainty={uncertainty!r} is unknown; give one of {UNCERTAINTIES}.'
+            raise ValueError(msg)
+        if uncertainty == 'predict' and sigma is None:
+            msg = "uncertainty='predict' needs sigma=, the standard deviation of each pixel."
+            raise ValueError(msg)
+        pixels = self._finish(planes)
+        if sigma is not None:
+            sigma = self._shaped('sigma', sigma).astype(np.float32)  # a copy: it is kept
+        if not isinstance(self.original, NDData):
+            return _rewrap(self.original, pixels)
+        result = _copy_around(self.original, pixels, uncertainty=uncertainty == 'keep')
+        if uncertainty == 'predict':
+            result.uncertainty = _as_kind(self.original.uncertainty, sigma, self.unit)
+        elif uncertainty == 'keep' and result.uncertainty is None and sigma is not None:
+            result.uncertainty = StdDevUncertainty(sigma, copy=False, unit=self.unit)
+        if self.integer:
+            _remove_storage_cards(result.meta)
+        if record is not None:
+            write_record(result.meta, record, add_keyword)
+        return result
+
+    def _shaped(self, name, planes):
+        """Give ``planes`` the original's axes."""
+        planes = np.asarray(planes)
+        if planes.shape != self.data.shape:
+            msg = f'{name} has the shape {planes.shape}; expected that of data, {self.data.shape}.'
+            raise ValueError(msg)
+        return planes if self.ndim == 3 else planes[0]
+
+    def _finish(self, planes):
+        """Put the new pixels together with those that must come back as they were."""
+        shared = np.may_share_memory(planes, self.data)
+        pixels = self._shaped('planes', planes).astype(self.data.dtype, copy=shared)
+        if not pixels.flags.writeable:
+            pixels = pixels.copy()
+        data, valid = (a if self.ndim == 3 else a[0] for a in (self.data, self.valid))
+        np.copyto(pixels, data, where=~valid)
+        return pixels
+
+
+def open_frame(ccd):
+    """
+    Look at a frame as planes of floating-point pixels.
+
+    Parameters
+    ----------
+    ccd : `astropy.nddata.CCDData`, `astropy.nddata.NDData`, `astropy.units.Quantity` or \
+            `numpy.ndarray`
+        Of shape (H, W) or (N, H, W); subclasses, `numpy.ma.MaskedArray`,
+        `astropy.utils.masked.Masked` and memory maps, too.  It is not changed.
+
+    Returns
+    -------
+    frame : `Frame`
+        Its planes.
+
+    Raises
+    ------
+    TypeError
+        If ``ccd`` is something else, or its pixels are no real numbers.
+    NotImplementedError
+        If it is a dask array or holds one.
+    ValueError
+        If it is empty, has another number of axes, has its colours in the last axis, holds a mask
+        or an uncertainty of another shape, or no pixel is valid.
+    astropy.units.UnitsError
+        If its unit is logarithmic, or its uncertainty's unit does not fit its own.
+    """
+    nddata = isinstance(ccd, NDData)
+    pixels, masked = _pixels(_array_of(ccd))
+    _check_pixels(pixels)
+    unit = ccd.unit if nddata else getattr(ccd, 'unit', None)
+    _check_unit(unit)
+    data = pixels if pixels.ndim == 3 else pixels[np.newaxis]
+    with np.errstate(over='ignore'):  # a longdouble beyond float64 is infinite, thus not valid
+        data = data.astype(_float_dtype(pixels.dtype), copy=False).view()
+    data.flags.writeable = False
+    valid = np.isfinite(data)
+    for mask in (masked, ccd.mask if nddata else None):
+        if mask is not None:
+            valid &= ~_fitted('mask', np.asarray(mask, dtype=bool), pixels.shape, data.shape)
+    if not valid.any():
+        msg = 'Every pixel of the frame is masked, NaN or infinite; nothing is left to denoise.'
+        raise ValueError(msg)
+    meta = ccd.meta if nddata else None
+    sigma = _sigma(ccd, pixels.shape, data.shape) if nddata else None
+    return Frame(
+        data, valid, sigma, unit, pixels.dtype.kind in 'iu', _saturate_card(meta), meta, ccd
+    )
+
+
+def _array_of(ccd):
+    """Take the pixels out of an NDData."""
+    return ccd.data if isinstance(ccd, NDData) else ccd
+
+
+def _pixels(array):
+    """Give any kind of array as a plain one that shares its memory, and its mask or `None`."""
+    if isinstance(array, Masked):
+        return np.asarray(array.unmasked), np.asarray(array.mask)
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.getmask(array)
+        return np.asarray(np.ma.getdata(array)), None if mask is np.ma.nomask else mask
+    if isinstance(array, np.ndarray):
+        return np.asarray(array), None
+    if type(array).__module__.split('.')[0] == 'dask':
+        msg = (
+            'A dask array cannot be opened as a frame, because it is not computed yet; pass '
+            'ccd.compute(), or for a CCDData set ccd.data = ccd.data.compute() first.'
+        )
+        raise NotImplementedError(msg)
+    msg = f'ccd is or holds a {type(array).__name__}; expected {EXPECTED}. {_advice(array)}'
+    raise TypeError(msg)
+
+
+def _advice(thing):
+    """How to make a frame of something that is none."""
+    if isinstance(thing, str | os.PathLike):
+        return "Read the file first, for example with CCDData.read(path, unit='adu')."
+    if isinstance(thing, fits.HDUList) or hasattr(thing, 'header'):
+        return 'Pass the data of one HDU, or CCDData.read(path, unit=...).'
+    if type(thing).__module__.split('.')[0] == 'torch':
+        return 'Convert it with tensor.detach().cpu().numpy().'
+    if isinstance(thing, list | tuple):
+        return 'Convert it with numpy.asarray, or denoise one frame after the other.'
+    return 'Convert it to a numpy array.'
+
+
+def _check_pixels(pixels):
+    """Refuse arrays that are no frame."""
+    shape = pixels.shape
+    if pixels.dtype.kind not in 'fiu':
+        msg = (
+            f'The pixels are of dtype {pixels.dtype}; expected real numbers. Convert them, for '
+            'example with astype(numpy.float32).'
+        )
+        raise TypeError(msg)
+    if pixels.ndim not in (2, 3):
+        msg = f'The frame has ndim={pixels.ndim} (shape {shape}); expected (H, W) or (N, H, W).'
+        raise ValueError(msg)
+    if pixels.size == 0:
+        msg = f'The frame of shape {shape} is empty; expected at least one pixel.'
+        raise ValueError(msg)
+    if pixels.ndim == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
+        alpha = ' and drop the alpha plane: data[..., :3]' if shape[2] == 4 else ''
+        msg = (
+            f'The frame of shape {shape} seems to have its colours in the last axis; expected '
+            f'(N, H, W). Give numpy.moveaxis(data, -1, 0){alpha}.'
+        )
+        raise ValueError(msg)
+
+
+def _check_unit(unit):
+    """Refuse magnitudes and the like: their noise is not that of their fluxes."""
+    if isinstance(unit, u.FunctionUnitBase) or (unit is not None and unit.is_equivalent(u.dex)):
+        msg = f'The unit {unit} is logarithmic; expected a linear one. Convert the frame to flux.'
+        raise u.UnitsError(msg)
+
+
+def _float_dtype(dtype):
+    """Find the dtype of the planes: see the table at the top."""
+    small = dtype.itemsize <= (4 if dtype.kind == 'f' else 2)
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def _fitted(name, values, shape, planes):
+    """Broadcast something that goes with the frame to its planes."""
+    try:
+        return np.broadcast_to(values, shape).reshape(planes)
+    except ValueError:
+        msg = f"The frame's {name} has the shape {values.shape}; expected that of data, {shape}."
+        raise ValueError(msg) from None
+
+
+def _sigma(nddata, shape, planes):
+    """Read the uncertainty as a standard deviation in the unit of the data."""
+    deviation = _standard_deviation(nddata.uncertainty)
+    if deviation is None:
+        return None
+    array = deviation.array
+    values = np.asarray(array) if np.isscalar(array) else _pixels(array)[0]
+    if values.dtype.kind not in 'fiu':
+        msg = f"The frame's uncertainty is of dtype {values.dtype}; expected real numbers."
+        raise TypeError(msg)
+    scale = 1.0
+    if deviation.unit not in (None, nddata.unit):
+        try:
+            scale = deviation.unit.to(nddata.unit)
+        except (u.UnitConversionError, TypeError):
+            msg = (
+                f"The uncertainty's unit {deviation.unit} does not fit the data's, {nddata.unit}; "
+                'set ccd.uncertainty anew, or to None.'
+            )
+            raise u.UnitsError(msg) from None
+    with np.errstate(over='ignore', under='ignore'):
+        values = (values if scale == 1 else values * scale).astype(np.float32)
+    return _fitted('uncertainty', values, shape, planes)
+
+
+def _standard_deviation(uncertainty):
+    """Convert an uncertainty to a StdDevUncertainty, `None` where that is not possible."""
+    if getattr(uncertainty, 'array', None) is None:
+        return None
+    if isinstance(uncertainty, StdDevUncertainty):
+        return uncertainty  # represent_as would square it and take the root
+    try:
+        with np.errstate(all='ignore'):  # a variance below 0 or a weight of 0 is no mistake here
+            return uncertainty.represent_as(StdDevUncertainty)
+    except TypeError:
+        return None
+
+
+def _saturate_card(meta):
+    """Read the saturation level, `None` where there is none or no number."""
+    try:
+        level = meta.get('SATURATE') if meta is not None else None
+    except fits.VerifyError:  # a broken card
+        return None
+    if isinstance(level, bool | np.bool_) or not isinstance(level, Real) or not np.isfinite(level):
+        return None
+    return float(level)
+
+
+def _copy_around(nddata, pixels, *, uncertainty):
+    """
+    Copy an NDData around other pixels; nothing else changes and nothing is shared.
+
+    ``copy`` and the constructor would do for Astropy's own classes, but ``copy`` shares the flags
+    and copies the old pixels, and a subclass may have another constructor and more attributes.
+    """
+    result = copy.copy(nddata)
+    memo = {id(nddata): result}  # who refers to the old object refers to the new one
+    for name, value in vars(nddata).items():
+        if name not in ('_data', '_uncertainty'):
+            vars(result)[name] = copy.deepcopy(value, memo)
+    old = nddata.uncertainty if uncertainty else None
+    vars(result).update(_data=pixels, _uncertainty=copy.deepcopy(old, memo))
+    return result
+
+
+def _rewrap(original, pixels):
+    """Make an array of the original's kind."""
+    if isinstance(original, Masked):
+        return Masked(_rewrap(original.unmasked, pixels), mask=original.mask.copy())
+    if isinstance(original, np.ma.MaskedArray):
+        mask = np.ma.getmask(original)
+        mask = mask if mask is np.ma.nomask else mask.copy()
+        return np.ma.MaskedArray(
+            pixels, mask, fill_value=original.fill_value, hard_mask=original.hardmask
+        )
+    if isinstance(original, u.Quantity):
+        return type(original)(pixels, unit=original.unit, copy=False)
+    return pixels
+
+
+def _as_kind(uncertainty, sigma, unit):
+    """Give a standard deviation in the class of an uncertainty, if that is possible."""
+    deviation = StdDevUncertainty(sigma, copy=False, unit=unit)
+    if _standard_deviation(uncertainty) is None or isinstance(uncertainty, StdDevUncertainty):
+        return deviation
+    with np.errstate(divide='ignore', over='ignore'):  # sigma 0 has an infinite weight
+        return deviation.represent_as(type(uncertainty))
+
+
+def _remove_storage_cards(meta):
+    """Remove the cards that say how integers were stored."""
+    for name in [name for name in meta if str(name).upper() in STORAGE_CARDS]:
+        del meta[name]

@@ -1,0 +1,87 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+Nothing moves out of proportion to its noise, on any scale.
+
+The mean change over every box of 1 to 33 px stays within a limit times the noise of that box's
+mean.  For a sound result this changes nothing; it bounds the damage of a network that runs away.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from astrodenoise.noisemodel import LAGS
+
+__all__ = ['BOXES', 'box_noise', 'hold_back']
+
+BOXES = (1, 3, 5, 9, 17, 33)
+ROUNDS = 8  # a box's mean can rise again when parts of it are held back for others
+
+
+def box_noise(box, correlation):
+    """
+    Noise of the mean of a box in units of a pixel's noise.
+
+    Parameters
+    ----------
+    box : int
+        Side in px.
+    correlation : sequence of float
+        Autocorrelation at `astrodenoise.noisemodel.LAGS`.
+
+    Returns
+    -------
+    noise : float
+        1 / box for white noise, more where neighbours agree.
+    """
+    total = 1.0
+    for (dy, dx), rho in zip(LAGS, correlation, strict=True):
+        # each lag stands for itself and its opposite
+        total += 2 * rho * max(0, 1 - abs(dy) / box) * max(0, 1 - abs(dx) / box)
+    return float(np.sqrt(max(total, 0.25)) / box)
+
+
+def hold_back(r, limit, correlation):
+    """
+    Pull the removed noise back where a box would move too far.
+
+    Parameters
+    ----------
+    r : `numpy.ndarray`, (H, W), float32
+        Noise to remove in units of sigma; changed in place where needed.
+    limit : float
+        Largest mean of a box in units of that mean's own noise.
+    correlation : sequence of float
+        Autocorrelation of the noise at `astrodenoise.noisemodel.LAGS`.
+
+    Returns
+    -------
+    r : `numpy.ndarray`, (H, W), float32
+        Every box of ``BOXES`` within the limit.
+    limited : `numpy.ndarray`, (H, W), bool, or None
+        The pixels that were held back; None when there are none.
+    """
+    limited = None
+    for number in range(ROUNDS):
+        factor = _factor(r, limit if number < ROUNDS - 1 else 0.8 * limit, correlation)
+        if factor is None:
+            break
+        r *= factor
+        limited = (factor < 1) if limited is None else limited | (factor < 1)
+    return r, limited
+
+
+def _factor(r, limit, correlation):
+    """Factor that brings each box near its bound, None when all are."""
+    factor = None
+    for box in BOXES:
+        bound = limit * box_noise(box, correlation)
+        mean = np.abs(ndimage.uniform_filter(r, box, mode='reflect') if box > 1 else r)
+        if mean.max() <= bound * (1 + 1e-6):
+            continue
+        allowed = np.minimum(1, bound / np.maximum(mean, 1e-30)).astype(np.float32)
+        if box > 1:  # every pixel obeys the strictest box that holds it; then without steps
+            allowed = ndimage.minimum_filter(allowed, 2 * (box // 2) + 1, mode='reflect')
+            smooth = ndimage.uniform_filter(allowed, box, mode='reflect')
+            allowed = np.minimum(allowed, smooth)
+        factor = allowed if factor is None else np.minimum(factor, allowed)
+    return factor

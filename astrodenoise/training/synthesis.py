@@ -1,0 +1,304 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+Synthetic noise on clean scenes (paper section 2.2).
+
+A scene comes in units of the sky's sigma; so does everything here.  Noise is drawn on whole
+scenes, because an estimator of whole frames has to see it before tiles are cut.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+__all__ = ['NoiseRanges', 'Observation', 'observe']
+
+
+@dataclass(frozen=True)
+class NoiseRanges:
+    """
+    How often each kind of noise appears and how strong it is.
+
+    Attributes
+    ----------
+    exposure : tuple of float
+        Range of the factor on the scene's brightness, log-uniform.
+    shot : float
+        Share of frames with photon noise.
+    shot_gain : tuple of float
+        Range of the variance added per sigma of signal, log-uniform.
+    correlated : float
+        Share of frames whose noise is correlated (registration, drizzle, debayering).
+    banding, blotches : float
+        Share of frames with row or column banding, and with low-resolution blotches.
+    banding_sigma, blotch_sigma : tuple of float
+        Their rms in sigma.
+    depth : float
+        Share of frames whose depth varies over the field.
+    low_noise : float
+        Share of frames with 0 to 0.5 of the stated noise (identity and low-noise variants).
+    stretched, quantised, saturated, masked, planes : float
+        Share of frames that are stretched, come in whole steps, have saturated stars, have bad
+        pixels, stand on a level or gradient.
+    told : float
+        Share of frames whose noise is told instead of measured.
+    """
+
+    exposure: tuple = (0.3, 3.0)
+    shot: float = 0.85
+    shot_gain: tuple = (0.001, 0.4)
+    correlated: float = 0.45
+    banding: float = 0.2
+    banding_sigma: tuple = (0.03, 0.4)
+    blotches: float = 0.1
+    blotch_sigma: tuple = (0.1, 0.5)
+    depth: float = 0.25
+    low_noise: float = 0.06
+    stretched: float = 0.08
+    quantised: float = 0.1
+    saturated: float = 0.2
+    masked: float = 0.25
+    planes: float = 0.3
+    told: float = 0.4
+
+
+@dataclass
+class Observation:
+    """
+    A scene as a camera saw it.
+
+    Attributes
+    ----------
+    clean, noisy, sigma : `torch.Tensor`, (H, W), float32
+        Truth, data and the true rms noise of each pixel.
+    valid : `torch.Tensor`, (H, W), bool
+        False for bad and saturated pixels.
+    depth : `torch.Tensor`, (H, W), float32
+        Relative noise of the sky over the field.
+    shot_gain : float
+        Variance added per sigma of signal.
+    told : bool
+        Whether the noise has to be told, because the frame does not show it or by chance.
+    """
+
+    clean: torch.Tensor
+    noisy: torch.Tensor
+    sigma: torch.Tensor
+    valid: torch.Tensor
+    depth: torch.Tensor
+    shot_gain: float
+    told: bool
+
+
+def _log_uniform(rng, low, high):
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _normal(shape, generator, like):
+    return torch.randn(shape, generator=generator, device=like.device)
+
+
+def depth_map(rng, shape):
+    """
+    Draw the relative noise over the field: a vignette, a slope or a mosaic with hard edges.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    shape : tuple of int
+        Shape of the frame.
+
+    Returns
+    -------
+    depth : `numpy.ndarray`, (H, W), float32
+        Relative rms, about 1.
+    """
+    y = np.linspace(-1, 1, shape[0])[:, None]
+    x = np.linspace(-1, 1, shape[1])[None, :]
+    kind = rng.integers(3)
+    if kind == 0:
+        cy, cx = rng.uniform(-0.4, 0.4, 2)
+        depth = 1 + rng.uniform(0.1, 1.0) * ((y - cy) ** 2 + (x - cx) ** 2)
+    elif kind == 1:
+        depth = np.exp(rng.uniform(-0.5, 0.5) * y + rng.uniform(-0.5, 0.5) * x)
+    else:
+        angle = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
+        side = np.cos(angle) * x + np.sin(angle) * y > rng.uniform(-0.6, 0.6)
+        depth = np.where(side, rng.uniform(1.2, 3.0), 1.0)
+    return np.broadcast_to(depth / np.median(depth), shape).astype(np.float32)
+
+
+def correlation_kernel(rng):
+    """
+    Draw the kernel by which registration, drizzle or debayering correlates noise.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    kernel : `numpy.ndarray`, (7, 7), float32
+        Of unit norm, so that unit white noise keeps its rms.
+    """
+    at = np.arange(-3, 4)
+    if rng.random() < 0.4:  # a bilinear shift by part of a pixel
+        lines = [np.maximum(0, 1 - np.abs(at - rng.uniform(0, 0.5))) for _ in range(2)]
+    elif rng.random() < 0.5:  # a smooth kernel: drizzle, cubic, many dithered frames
+        width = rng.uniform(0.3, 1.1)
+        widths = (width, width * rng.uniform(0.8, 1.25))
+        lines = [np.exp(-0.5 * (at / w) ** 2) for w in widths]
+    else:  # debayering by averages of neighbours, then a shift
+        share = rng.uniform(0.1, 0.5)
+        base = np.array([0, 0, share, 1, share, 0, 0])
+        lines = []
+        for _ in range(2):
+            shift = rng.uniform(0, 0.5)
+            lines.append((1 - shift) * base + shift * np.roll(base, 1))
+    kernel = np.outer(*lines)
+    return (kernel / np.sqrt(np.sum(kernel**2))).astype(np.float32)
+
+
+def _convolve(image, kernel):
+    """Convolve with reflected borders."""
+    kernel = torch.as_tensor(kernel, device=image.device)
+    pad = kernel.shape[-1] // 2
+    padded = functional.pad(image[None, None], (pad, pad, pad, pad), mode='reflect')
+    return functional.conv2d(padded, kernel[None, None])[0, 0]
+
+
+def _shot_noise(rng, generator, clean, depth, gain):
+    """Noise of photons and electronics, and its sigma; true Poisson counts where they are few."""
+    if 1 / gain**2 < 200 and rng.random() < 0.7:  # electrons of the sky: sigma is their root
+        electrons = 1 / gain**2
+        counts = torch.clamp(electrons + clean / gain, min=0)
+        noise = (torch.poisson(counts, generator=generator) - counts) * gain
+        return noise, torch.sqrt(counts) * gain, torch.ones_like(depth)
+    sigma = depth * torch.sqrt(1 + gain * torch.clamp(clean, min=0))
+    return sigma * _normal(clean.shape, generator, clean), sigma, depth
+
+
+def _banding(rng, generator, clean, ranges):
+    """Offsets of rows or of columns (paper: fixed-pattern variations)."""
+    axis = int(rng.integers(2))
+    lines = _normal((clean.shape[axis],), generator, clean)
+    if rng.random() < 0.4:
+        width = int(rng.integers(2, 12))
+        lines = functional.avg_pool1d(
+            functional.pad(lines[None, None], (width, width), mode='reflect'), 2 * width + 1, 1
+        )[0, 0]
+        lines = lines / lines.std()
+    lines = lines * float(rng.uniform(*ranges.banding_sigma))
+    return lines[:, None].expand(clean.shape) if axis == 0 else lines.expand(clean.shape)
+
+
+def _blotches(rng, generator, clean, ranges):
+    """Low-resolution fluctuations brought up to the frame's size (paper: chroma blocks)."""
+    block = int(rng.integers(4, 17))
+    size = tuple(n // block + 2 for n in clean.shape)
+    blotches = functional.interpolate(
+        _normal((1, 1, *size), generator, clean), scale_factor=block, mode='bicubic'
+    )[0, 0, : clean.shape[0], : clean.shape[1]]
+    return blotches / blotches.std() * float(rng.uniform(*ranges.blotch_sigma))
+
+
+def _bad_pixels(rng, shape):
+    """Draw masked columns, blocks, borders and scattered pixels (True where good)."""
+    valid = np.ones(shape, bool)
+    kind = rng.integers(4)
+    if kind == 0:
+        for _ in range(rng.integers(1, 6)):
+            column = rng.integers(shape[1])
+            valid[rng.integers(shape[0]) :, column : column + rng.integers(1, 4)] = False
+    elif kind == 1:
+        for _ in range(rng.integers(1, 8)):
+            y, x = (rng.integers(n) for n in shape)
+            valid[y : y + rng.integers(3, 40), x : x + rng.integers(3, 40)] = False
+    elif kind == 2:
+        border = int(rng.integers(4, max(5, shape[0] // 4)))
+        view = np.rot90(valid, rng.integers(4))
+        view[:border] = False
+    else:
+        valid &= rng.random(shape) > rng.uniform(0.0005, 0.02)
+    return valid
+
+
+def _gradient(rng, shape):
+    """A level and a slope of either sign, up to 1000 sigma and 1 sigma per pixel."""
+    y = np.arange(shape[0])[:, None] - shape[0] / 2
+    x = np.arange(shape[1]) - shape[1] / 2
+    slopes = rng.choice([-1, 1], 2) * np.exp(rng.uniform(np.log(1e-3), 0, 2))
+    level = rng.choice([-1, 1]) * _log_uniform(rng, 1, 1000)
+    return (level + slopes[0] * y + slopes[1] * x).astype(np.float32)
+
+
+def observe(clean, rng, generator, *, ranges=None, brightest=None):
+    """
+    Add noise to a clean scene the way cameras and pipelines do.
+
+    Parameters
+    ----------
+    clean : `torch.Tensor`, (H, W), float32
+        The scene in sigma over a sky of 0.
+    rng : `numpy.random.Generator`
+        Draws what happens.
+    generator : `torch.Generator`
+        Draws the noise.
+    ranges : `NoiseRanges`, optional
+        How often and how strong.
+    brightest : float, optional
+        Upper limit of the factor on the scene's brightness, for scenes that are only nearly clean.
+
+    Returns
+    -------
+    observation : `Observation`
+        Truth, data and what is known of the noise.
+    """
+    ranges = ranges or NoiseRanges()
+    factor = _log_uniform(rng, *ranges.exposure)
+    clean = clean * min(factor, brightest or factor)
+    ones = torch.ones_like(clean)
+    depth, gain = ones, 0.0
+    if rng.random() < ranges.depth:
+        depth = torch.as_tensor(depth_map(rng, clean.shape), device=clean.device)
+    if rng.random() < ranges.shot:
+        gain = _log_uniform(rng, *ranges.shot_gain)
+        noise, sigma, depth = _shot_noise(rng, generator, clean, depth, gain)
+    else:
+        noise, sigma = depth * _normal(clean.shape, generator, clean), depth
+    if rng.random() < ranges.correlated:
+        noise = _convolve(noise, correlation_kernel(rng))
+    for share, pattern in ((ranges.banding, _banding), (ranges.blotches, _blotches)):
+        if rng.random() < share:
+            extra = pattern(rng, generator, clean, ranges)
+            noise = noise + extra
+            sigma = torch.sqrt(sigma**2 + extra.var())
+    told = rng.random() < ranges.told
+    if rng.random() < ranges.low_noise:
+        noise, told = noise * float(rng.uniform(0, 0.5)), True
+    noisy = clean + noise
+    valid = ones.bool()
+    if rng.random() < ranges.saturated:
+        full = 10 ** float(rng.uniform(1.2, 3.5))
+        noisy = torch.clamp(noisy, max=full)
+        valid = noisy < full
+        clean = torch.where(valid, clean, noisy)
+    if rng.random() < ranges.stretched and not told:
+        soft = _log_uniform(rng, 3, 50)
+        sigma = sigma / torch.sqrt(1 + (clean / soft) ** 2)
+        noisy, clean = (soft * torch.asinh(a / soft) for a in (noisy, clean))
+    if rng.random() < ranges.planes:
+        plane = torch.as_tensor(_gradient(rng, clean.shape), device=clean.device)
+        noisy, clean = noisy + plane, clean + plane
+        told = told and gain == 0  # a law told for a sky of 0 does not hold on a pedestal
+    if rng.random() < ranges.quantised and not told:
+        step = float(rng.uniform(0.1, 1.5))
+        noisy = torch.round(noisy / step) * step
+        sigma = torch.sqrt(sigma**2 + step**2 / 12)
+    if rng.random() < ranges.masked:
+        good = torch.as_tensor(_bad_pixels(rng, tuple(clean.shape)), device=clean.device)
+        valid = valid & good
+    return Observation(clean, noisy, sigma, valid, depth, gain, told)

@@ -1,0 +1,220 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+Named weights: find, verify, describe.
+
+Weights are data: safetensors with a JSON card beside them, never a pickle.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from astrodenoise.exceptions import WeightsError
+
+__all__ = ['Weights', 'describe', 'list_models', 'load_weights', 'save_weights']
+
+FOLDER = Path(__file__).parent / 'weights_data'
+CARD_KEYS = {'name', 'version', 'architecture', 'sha256', 'licence', 'training', 'metrics'}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """
+    Verified weights.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the model; a file's own name for a user's file.
+    config : `astrodenoise.model.ModelConfig`
+        The network's shape.
+    tensors : dict
+        Name to `torch.Tensor`, float32.
+    sha256 : str
+        Of the file.
+    """
+
+    name: str
+    version: str
+    config: object
+    tensors: dict
+    sha256: str
+
+
+def list_models():
+    """
+    List the shipped models.
+
+    Returns
+    -------
+    names : list of str
+        What ``model=`` takes, beside 'default' and a file's path.
+    """
+    return sorted(path.stem for path in FOLDER.glob('*.json'))
+
+
+def describe(name):
+    """
+    Give the card of a model.
+
+    Parameters
+    ----------
+    name : str
+        A shipped model's name, or the path of a safetensors file with its card beside it.
+
+    Returns
+    -------
+    card : dict
+        Architecture, training, data sources and licences, metrics, SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such model, or its card is damaged.
+    """
+    path = _card_path(name)
+    try:
+        card = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        msg = f'the card {path} of model {str(name)!r} cannot be read: {error}'
+        raise WeightsError(msg) from error
+    missing = sorted(CARD_KEYS - set(card)) if isinstance(card, dict) else sorted(CARD_KEYS)
+    if missing:
+        msg = f'the card {path} lacks {missing}: get the model again from where it came'
+        raise WeightsError(msg)
+    return card
+
+
+def _card_path(name):
+    """Find the card of a shipped model or of a user's file."""
+    if Path(str(name)).suffix == '.safetensors':
+        return Path(name).with_suffix('.json')
+    path = FOLDER / f'{name}.json'
+    if path.parent != FOLDER or not path.is_file():
+        msg = (
+            f'there is no model {str(name)!r}: shipped are {list_models()}; a file of your own is '
+            'given by its path, which ends in .safetensors'
+        )
+        raise WeightsError(msg)
+    return path
+
+
+def load_weights(name):
+    """
+    Read and verify weights.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A shipped model's name or the path of a safetensors file.
+
+    Returns
+    -------
+    weights : `Weights`
+        Tensors in float32 that fit the network of their card.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, its SHA-256 is not that of its card, or its tensors do
+        not fit the network or are not finite.
+    """
+    path = _card_path(name).with_suffix('.safetensors')
+    if not path.is_file():
+        msg = (
+            f'the weights {path} of model {str(name)!r} are missing: install astrodenoise again, '
+            'or give the path of the right file'
+        )
+        raise WeightsError(msg)
+    card = describe(name)
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != card['sha256']:
+        msg = (
+            f'{path} is not the file that its card describes (SHA-256 {sha256[:12]}, expected '
+            f'{str(card["sha256"])[:12]}): it was changed or damaged; get it again'
+        )
+        raise WeightsError(msg)
+    config, tensors = _verified(path, card, content)
+    return Weights(str(card['name']), str(card['version']), config, tensors, sha256)
+
+
+def _verified(path, card, content):
+    """Tensors of a file, checked against the network that its card names."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from astrodenoise.model import ModelConfig, ResUNet
+
+    try:
+        tensors = load(content)
+        config = ModelConfig(**card['architecture'])
+    except (SafetensorError, TypeError, ValueError) as error:
+        msg = f'{path} or its card is damaged: {error}'
+        raise WeightsError(msg) from error
+    with torch.device('meta'):
+        expected = {k: tuple(v.shape) for k, v in ResUNet(config).state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in tensors.items()}
+    if found != expected:
+        wrong = sorted(set(expected.items()) ^ set(found.items()))[:4]
+        msg = f'{path} does not fit the network of its card, for example {wrong}'
+        raise WeightsError(msg)
+    for key, value in tensors.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value.float()).all()):
+            msg = f'{path}: tensor {key} has values that are no finite numbers'
+            raise WeightsError(msg)
+    return config, {key: value.float() for key, value in tensors.items()}
+
+
+def save_weights(path, tensors, config, card):
+    """
+    Write weights and their card, each first under another name.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in .safetensors; the card goes beside it.
+    tensors : dict
+        Name to `torch.Tensor`.
+    config : `astrodenoise.model.ModelConfig`
+        The network's shape.
+    card : dict
+        What is to be known of the weights; architecture, size and SHA-256 are filled in.
+
+    Returns
+    -------
+    card : dict
+        The whole card.
+
+    Raises
+    ------
+    ValueError
+        If the card lacks what every card says.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    content = save({key: value.contiguous() for key, value in tensors.items()})
+    numbers = [np.prod(value.shape, dtype=int) for value in tensors.values()]
+    whole = {
+        **card,
+        'architecture': config.to_dict(),
+        'parameters': int(sum(numbers)),
+        'bytes': len(content),
+        'sha256': hashlib.sha256(content).hexdigest(),
+    }
+    missing = sorted(CARD_KEYS - set(whole))
+    if missing:
+        msg = f'a card says {sorted(CARD_KEYS)}; this one lacks {missing}'
+        raise ValueError(msg)
+    text = json.dumps(whole, indent=2, sort_keys=True) + '\n'
+    for target, data in ((path, content), (path.with_suffix('.json'), text.encode())):
+        temporary = target.with_name(f'.{target.name}.new')
+        temporary.write_bytes(data)
+        os.replace(temporary, target)
+    return whole
