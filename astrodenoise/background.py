@@ -17,7 +17,6 @@ BLOCK = 4  # pixels of a fine block's side
 FINE = 5  # blocks of the fine median's side: 20 px
 WIDE_BLOCK = 4  # fine blocks of a wide block's side: 16 px
 WIDE = 7  # wide blocks of the wide median's side: 112 px
-PLANE_CELL = 16  # fine blocks of a cell's side, for the fitted plane: 64 px
 
 
 def fill_nearest(values, good):
@@ -67,21 +66,18 @@ def _block_means(data, valid, block):
 
 
 def _fit_plane(blocks):
-    """Fit a plane to the medians of cells: (level, slope in y, slope in x) in blocks."""
-    ny, nx = blocks.shape
-    edges_y = np.linspace(0, ny, max(1, round(ny / PLANE_CELL)) + 1).astype(int)
-    edges_x = np.linspace(0, nx, max(1, round(nx / PLANE_CELL)) + 1).astype(int)
-    medians, ys, xs = [], [], []
-    for y0, y1 in zip(edges_y[:-1], edges_y[1:], strict=True):
-        for x0, x1 in zip(edges_x[:-1], edges_x[1:], strict=True):
-            medians.append(np.median(blocks[y0:y1, x0:x1]))
-            ys.append((y0 + y1 - 1) / 2)
-            xs.append((x0 + x1 - 1) / 2)
-    ys, xs = np.array(ys), np.array(xs)
-    centre_y, centre_x = (ny - 1) / 2, (nx - 1) / 2
-    matrix = np.stack([np.ones_like(ys), ys - centre_y, xs - centre_x], axis=1)
-    level, slope_y, slope_x = np.linalg.lstsq(matrix, np.array(medians), rcond=1e-9)[0]
-    return level, slope_y, slope_x
+    """Fit a plane to the median-filtered blocks: (level, slope in y, slope in x) in blocks."""
+    middle = ndimage.median_filter(blocks, size=FINE, mode='nearest')
+    # near the border the filter itself does not follow a plane
+    inner = tuple(slice(min(FINE // 2, (n - 1) // 2), n - min(FINE // 2, (n - 1) // 2))
+                  for n in blocks.shape)
+    middle = middle[inner]
+    slopes = []
+    for axis, n in enumerate(middle.shape):
+        line = middle.mean(axis=1 - axis)
+        at = np.arange(n) - (n - 1) / 2
+        slopes.append(float(np.sum(at * line) / np.sum(at**2)) if n > 1 else 0.0)
+    return float(middle.mean()), *slopes
 
 
 def _median_blocks(values):
@@ -168,7 +164,7 @@ def local_level(data, valid):
     """
     Find the local level of a plane on two scales.
 
-    Block means are taken, a plane fitted to the medians of large cells is subtracted, the rest is
+    Block means are taken, a plane fitted to their medians is subtracted, the rest is
     median filtered and the plane added back: bright stars do not lift the level, and any plane
     added to the data is followed exactly up to the border.
 

@@ -277,7 +277,7 @@ def _add_denoise(parser):
         help='feather the tiles, or lay them side by side (with --overlap 0)')
     add('--device', default='auto', help='cpu, cuda, mps ... (default: the best there is)')
     add('--precision', choices=('auto', 'float32', 'bfloat16'), default='auto',
-        help='of the network (default: the fastest that loses nothing here)')
+        help='of the network (default: bfloat16 where the processor has it)')
 
     group = parser.add_argument_group('files')
     add = group.add_argument

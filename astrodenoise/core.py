@@ -14,8 +14,8 @@ from astrodenoise.exceptions import AlreadyDenoisedWarning, LimitedWarning, NoNo
 from astrodenoise.features import NormalisedPlane, condition
 from astrodenoise.frames import open_frame
 from astrodenoise.limit import hold_back
-from astrodenoise.noise import frame_noise, usable_pixels
-from astrodenoise.provenance import is_denoised
+from astrodenoise.noise import frame_noise, leave_out_invalid
+from astrodenoise.provenance import check_keyword, is_denoised
 from astrodenoise.tiling import blend_tiles, n_tiles
 
 __all__ = ['denoise']
@@ -133,27 +133,27 @@ def denoise(
     )
     settings.check(star_mask)
     frame = open_frame(ccd)
+    check_keyword(add_keyword, frame.meta)
     if channels == 'joint' and len(frame.data) != 3:
         msg = f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}"
         raise ValueError(msg)
     _warn_if_denoised(frame)
-    validity = usable_pixels(frame, saturation=_saturation_level(saturation, frame))
-    usable = [plane.usable for plane in validity]
-    levels = [local_level(data, good) for data, good in zip(frame.data, usable, strict=True)]
-    measured = _noise_or_constant(frame, noise, usable, levels)
+    validity = leave_out_invalid(frame, saturation=_saturation_level(saturation, frame))
+    levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
+    measured = _noise_or_constant(frame, noise, levels)
     engine = _load_engine(settings)
     result, sigmas, counts = frame.data.copy(), [], []
     for number, plane_noise in enumerate(measured.planes):
         plane = NormalisedPlane(
-            frame.data[number], usable[number], plane_noise, level=levels[number]
+            frame.data[number], frame.valid[number], plane_noise, level=levels[number]
         )
         sigmas.append(np.broadcast_to(np.float32(plane.sigma), plane.data.shape))
         n_limited = 0
         if strength > 0 and plane_noise.sigma > 0:
             n_limited = _remove_noise(result[number], plane, engine, settings)
         counts.append(n_limited)
-    _warn_if_limited(counts, usable)
-    record = _record(settings, engine, measured, validity, counts, channels)
+    _warn_if_limited(counts, frame)
+    record = _record(settings, engine, frame, measured, validity, counts)
     return frame.close(
         result,
         uncertainty=uncertainty,
@@ -260,10 +260,10 @@ def _warn_if_denoised(frame):
         )
 
 
-def _noise_or_constant(frame, noise, usable, levels):
+def _noise_or_constant(frame, noise, levels):
     """Noise of each plane; a plane without any must be constant or have its noise given."""
-    measured = frame_noise(frame, noise, usable, levels)
-    for data, good, plane in zip(frame.data, usable, measured.planes, strict=True):
+    measured = frame_noise(frame, noise, levels)
+    for data, good, plane in zip(frame.data, frame.valid, measured.planes, strict=True):
         if plane.sigma > 0:
             continue
         values = data[good]
@@ -322,9 +322,9 @@ def _remove_noise(data, plane, engine, settings):
     return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))
 
 
-def _warn_if_limited(counts, usable):
+def _warn_if_limited(counts, frame):
     """Name the pixels that were held back when they are many."""
-    n_usable = sum(int(np.count_nonzero(good)) for good in usable)
+    n_usable = np.count_nonzero(frame.valid)
     if sum(counts) > max(MANY_LIMITED * n_usable, 1):
         warnings.warn(
             f'{sum(counts)} of {n_usable} pixels would have moved out of proportion to their '
@@ -335,7 +335,7 @@ def _warn_if_limited(counts, usable):
         )
 
 
-def _record(settings, engine, measured, validity, counts, channels):
+def _record(settings, engine, frame, measured, validity, counts):
     """What was done, for the metadata."""
     import torch
 
@@ -351,7 +351,7 @@ def _record(settings, engine, measured, validity, counts, channels):
         'blend': settings.blend,
         'strength': float(settings.strength),
         'limit': None if settings.limit is None else float(settings.limit),
-        'channels': 'separate' if channels is None else channels,
+        'channels': settings.channels or 'separate',
         'precision': engine.precision,
         'device': engine.device.split(':')[0],
         'planes': [
@@ -360,10 +360,12 @@ def _record(settings, engine, measured, validity, counts, channels):
                 'sigma': float(noise.sigma),
                 'noise': noise.source,
                 'correlation': [round(float(rho), 3) for rho in noise.correlation],
-                'invalid': int(np.count_nonzero(~plane.usable)),
-                'saturated': int(plane.n_saturated),
+                'invalid': int(np.count_nonzero(~valid)),
+                'saturated': int(np.count_nonzero(reasons.saturated)),
                 'limited': int(limited),
             }
-            for noise, plane, limited in zip(measured.planes, validity, counts, strict=True)
+            for noise, valid, reasons, limited in zip(
+                measured.planes, frame.valid, validity, counts, strict=True
+            )
         ],
     }

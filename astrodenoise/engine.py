@@ -119,16 +119,16 @@ class Engine:
         predict : callable
             (B, planes * features, t, t) float32 to (B, 2 * planes, t, t) float32: r, then log s.
         """
-        condition = torch.as_tensor(np.asarray(condition, np.float32), device=self.device)
+        # one row for all tiles: a product of another size could round in another way
+        condition = torch.as_tensor(np.asarray(condition, np.float32), device=self.device)[None]
 
         @torch.inference_mode()
         def run(batch):
             features = torch.from_numpy(np.ascontiguousarray(batch))
             features = features.to(self.device).contiguous(memory_format=torch.channels_last)
-            repeated = condition.expand(len(batch), -1)
             kind = self.device.split(':')[0]
             with torch.autocast(kind, torch.bfloat16, enabled=self.precision == 'bfloat16'):
-                r, log_s = self.network(features, repeated)
+                r, log_s = self.network(features, condition)
             return torch.cat((r, log_s), dim=1).cpu().numpy()
 
         return _Halving(run)

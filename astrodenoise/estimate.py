@@ -104,7 +104,8 @@ def _source_mask(contrast, good, cells, fine_sigma):
     smooth = ndimage.uniform_filter(contrast, 3, mode='nearest')
     spread = _cell_statistic(cells, smooth, good, _lower_spread)
     # one ratio of smoothed to fine noise for the frame: that of its calmer cells
-    ratio = np.nanquantile(spread / fine_sigma, 0.25) if np.isfinite(spread).any() else 1 / 3
+    known = np.isfinite(spread) & (fine_sigma > 0)
+    ratio = np.quantile(spread[known] / fine_sigma[known], 0.25) if known.any() else 1 / 3
     threshold = _spread_cells(cells, N_SIGMA_MASK * ratio * fine_sigma, contrast.shape)
     sources = np.abs(smooth) > threshold
     return ndimage.maximum_filter(sources, size=5, mode='nearest')
@@ -423,6 +424,8 @@ def measure_plane(data, valid, *, integer=False, level=None):
     sky = _sky(levels, float(np.nanmedian(fine_sigma)))
     at_sky = float(np.interp(sky, knots, law))
     sigma_sky = median_ratio * ratio * np.sqrt(at_sky)
+    if sigma_sky * scale < 2 * np.spacing(np.abs(data[valid]).max()):
+        sigma_sky = 0.0  # the rounding of the data's own type is no noise
     rows, columns = _profile(unit, good, 1), _profile(unit, good, 0)
     return PlaneNoise(
         shape=tuple(int(n) for n in shape),

@@ -6,8 +6,9 @@ A FITS file is copied byte for byte around the one image that was chosen, so
 that every other HDU, and every card of the image's own header that does not
 describe how its pixels are stored, stays as it was (broken cards too). The
 pixels are written as floating point, lossless. The output's name decides how:
-``.fz`` tile-compresses the image (GZIP_2), ``.gz`` compresses the whole file,
-any other name gives a plain image, whatever the input was.
+``.fz`` tile-compresses the image (GZIP_2; Astropy mends broken cards there),
+``.gz`` compresses the whole file, any other name gives a plain image, whatever
+the input was.
 
 PNG and TIFF pictures (8 or 16 bits, TIFF also floating point, grey or RGB)
 keep their depth: the denoised values are rounded and clipped to its range.
@@ -641,13 +642,14 @@ def _image_bytes(data, dtype):
 
 
 def _write_compressed(handle, cards, data, context, *, is_first):
-    header = fits.Header.fromstring(''.join(cards) + 'END'.ljust(_CARD))
+    text = re.sub(r'[^ -~]', '?', ''.join(cards))  # astropy writes nothing else
+    header = fits.Header.fromstring(text + 'END'.ljust(_CARD))
     native = np.asarray(data, dtype=data.dtype.newbyteorder('='))
     hdu = fits.CompImageHDU(native, header, compression_type='GZIP_2', quantize_level=0.0)
     packed = io.BytesIO()
     # A compressed image is always an extension: an empty primary HDU comes before it.
     with fits.HDUList([fits.PrimaryHDU(), hdu]) as hdus:
-        hdus.writeto(packed, checksum=_has_checksum(context))
+        hdus.writeto(packed, output_verify='silentfix+ignore', checksum=_has_checksum(context))
     handle.write(packed.getbuffer() if is_first else packed.getbuffer()[_BLOCK:])
 
 

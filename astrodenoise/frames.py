@@ -32,7 +32,7 @@ from astrodenoise.provenance import write_record
 __all__ = ['Frame', 'open_frame']
 
 UNCERTAINTIES = ('keep', 'predict', None)
-STORAGE_CARDS = ('BZERO', 'BSCALE', 'BLANK')  # how integers lay in the file: untrue of floats
+STORAGE_CARDS = ('BZERO', 'BSCALE', 'BLANK')  # about integers in a file, untrue of floats
 EXPECTED = 'CCDData, NDData, Quantity or numpy array of shape (H, W) or (N, H, W)'
 
 
@@ -75,6 +75,7 @@ class Frame:
     original: object
 
     def __repr__(self):
+        """Say what it is in one line; its arrays would fill a page."""
         return (
             f'<Frame of a {type(self.original).__name__}: {self.data.shape} {self.data.dtype}, '
             f'{np.count_nonzero(self.valid)} valid pixels>'
@@ -113,7 +114,8 @@ class Frame:
         -------
         result : object
             Of the original's type, in the dtype of ``data``; shares no memory with the original.
-            BZERO, BSCALE and BLANK are gone from its metadata if the original was of integers.
+            BZERO, BSCALE and BLANK are gone from its metadata: it is of floats, and they are about
+            integers (Astropy leaves them there after it has applied them).
 
         Raises
         ------
@@ -137,8 +139,8 @@ class Frame:
             result.uncertainty = _as_kind(self.original.uncertainty, sigma, self.unit)
         elif uncertainty == 'keep' and result.uncertainty is None and sigma is not None:
             result.uncertainty = StdDevUncertainty(sigma, copy=False, unit=self.unit)
-        if self.integer:
-            _remove_storage_cards(result.meta)
+        for name in [name for name in result.meta if str(name).upper() in STORAGE_CARDS]:
+            del result.meta[name]
         if record is not None:
             write_record(result.meta, record, add_keyword)
         return result
@@ -384,9 +386,3 @@ def _as_kind(uncertainty, sigma, unit):
         return deviation
     with np.errstate(divide='ignore', over='ignore'):  # sigma 0 has an infinite weight
         return deviation.represent_as(type(uncertainty))
-
-
-def _remove_storage_cards(meta):
-    """Remove the cards that say how integers were stored."""
-    for name in [name for name in meta if str(name).upper() in STORAGE_CARDS]:
-        del meta[name]

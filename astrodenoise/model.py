@@ -142,8 +142,8 @@ class ResUNet(nn.Module):
         ----------
         features : `torch.Tensor`, (B, planes * features, H, W), float32
             The tiles; H and W multiples of ``config.stride``.
-        condition : `torch.Tensor`, (B, planes * condition), float32
-            The noise's correlation.
+        condition : `torch.Tensor`, (B or 1, planes * condition), float32
+            The noise's correlation; one row stands for all tiles.
 
         Returns
         -------

@@ -19,7 +19,7 @@ from astrodenoise.exceptions import NoiseMismatchWarning
 from astrodenoise.noisemodel import FrameNoise, PlaneNoise, signal_level
 from astrodenoise.validity import invalid_pixels
 
-__all__ = ['frame_noise', 'measure_noise', 'usable_pixels']
+__all__ = ['frame_noise', 'leave_out_invalid', 'measure_noise']
 
 log = logging.getLogger(__name__)
 
@@ -29,28 +29,29 @@ SMOOTH = 5  # px, box over which a given variance is averaged
 LAW_SAMPLE = 200_000  # pixels that tell the law of a given plane
 
 
-def usable_pixels(frame, *, saturation=None):
+def leave_out_invalid(frame, *, saturation=None):
     """
-    Find the pixels whose noise can be known and removed.
+    Leave out the pixels whose noise cannot be known: no data, saturated, clipped at a floor.
 
     Parameters
     ----------
     frame : `astrodenoise.frames.Frame`
-        An opened frame.
+        An opened frame; its ``valid`` is changed in place.
     saturation : float, optional
         Level at and above which pixels are saturated, in the unit of the data.
 
     Returns
     -------
     validity : list of `astrodenoise.validity.Validity`
-        One per plane.
+        What was found, one per plane.
     """
     if saturation is None:
         saturation = frame.saturation
-    return [
-        invalid_pixels(data, valid, saturation=saturation, integer=frame.integer)
-        for data, valid in zip(frame.data, frame.valid, strict=True)
-    ]
+    found = []
+    for data, valid in zip(frame.data, frame.valid, strict=True):
+        found.append(invalid_pixels(data, valid, saturation=saturation))
+        valid &= ~found[-1].invalid
+    return found
 
 
 def measure_noise(ccd, *, saturation=None):
@@ -81,16 +82,15 @@ def measure_noise(ccd, *, saturation=None):
     from astrodenoise.frames import open_frame
 
     frame = open_frame(ccd)
+    leave_out_invalid(frame, saturation=saturation)
     planes = [
-        measure_plane(data, validity.usable, integer=frame.integer)
-        for data, validity in zip(
-            frame.data, usable_pixels(frame, saturation=saturation), strict=True
-        )
+        measure_plane(data, valid, integer=frame.integer)
+        for data, valid in zip(frame.data, frame.valid, strict=True)
     ]
     return FrameNoise(tuple(planes), '' if frame.unit is None else str(frame.unit))
 
 
-def frame_noise(frame, noise, usable, levels):
+def frame_noise(frame, noise, levels):
     """
     Make one noise model per plane from what was given and what the frame shows.
 
@@ -100,8 +100,6 @@ def frame_noise(frame, noise, usable, levels):
         An opened frame.
     noise : None, 'measure', float, array, `~astropy.nddata.NDUncertainty`, pair or `FrameNoise`
         As `astrodenoise.denoise` takes it.
-    usable : list of `numpy.ndarray`, (H, W), bool
-        The usable pixels of each plane.
     levels : list of `astrodenoise.background.LocalLevel`
         The local level of each plane.
 
@@ -127,7 +125,7 @@ def frame_noise(frame, noise, usable, levels):
         msg = f"noise must be 'measure', a number, an array or the like, got {noise!r}"
         raise ValueError(msg)
     planes = []
-    for number, (data, good, level) in enumerate(zip(frame.data, usable, levels, strict=True)):
+    for number, (data, good, level) in enumerate(zip(frame.data, frame.valid, levels, strict=True)):
         if isinstance(noise, str):
             planes.append(measure_plane(data, good, integer=frame.integer, level=level))
             continue

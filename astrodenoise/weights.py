@@ -123,6 +123,7 @@ def load_weights(name):
         If the file is missing or damaged, its SHA-256 is not that of its card, or its tensors do
         not fit the network or are not finite.
     """
+    card = describe(name)
     path = _card_path(name).with_suffix('.safetensors')
     if not path.is_file():
         msg = (
@@ -130,7 +131,6 @@ def load_weights(name):
             'or give the path of the right file'
         )
         raise WeightsError(msg)
-    card = describe(name)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card['sha256']:

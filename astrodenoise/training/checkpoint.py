@@ -5,8 +5,6 @@ import json
 import os
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 __all__ = ['load_checkpoint', 'save_checkpoint']
 
 FILE = 'checkpoint.safetensors'
@@ -29,6 +27,8 @@ def save_checkpoint(folder, network, average, optimiser, state):
     state : dict
         Place in the training, and its configuration; plain types.
     """
+    from safetensors.torch import save_file
+
     tensors = {f'network.{k}': v.contiguous() for k, v in network.state_dict().items()}
     tensors |= {f'average.{k}': v.contiguous() for k, v in average.items()}
     for number, moments in optimiser.state_dict()['state'].items():
@@ -47,8 +47,12 @@ def load_checkpoint(folder, network, average, optimiser):
     ----------
     folder : path-like
         Where the checkpoint is.
-    network, average, optimiser
-        As for `save_checkpoint`; changed in place.
+    network : `torch.nn.Module`
+        Changed in place.
+    average : dict
+        The moving average of its weights; changed in place.
+    optimiser : `torch.optim.Optimizer`
+        Changed in place.
 
     Returns
     -------
@@ -63,6 +67,7 @@ def load_checkpoint(folder, network, average, optimiser):
         If it was written by a network of another shape.
     """
     from safetensors import safe_open
+    from safetensors.torch import load_file
 
     path = Path(folder) / FILE
     if not path.is_file():

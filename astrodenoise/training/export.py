@@ -1,0 +1,89 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""From a training's checkpoint to weights with a card."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import scipy
+import torch
+from astrodenoise._version import __version__
+from astrodenoise.model import ModelConfig
+from astrodenoise.training.checkpoint import FILE
+
+__all__ = ['export_weights']
+
+FULL_PRECISION = ('first.', 'last.', 'condition.')  # what runs in float32 is kept in float32
+
+
+def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause'):
+    """
+    Write the averaged weights of a checkpoint with their card.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds the checkpoint.
+    path : path-like
+        Ends in .safetensors; its stem is the model's name.
+    version : str
+        Of the weights.
+    metrics : dict, optional
+        What was measured of them, beside the last validation.
+    licence : str, optional
+        Of the weights.
+
+    Returns
+    -------
+    card : dict
+        What was written beside the weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no checkpoint.
+    """
+    from safetensors import safe_open
+
+    from astrodenoise.weights import save_weights
+
+    file = Path(folder) / FILE
+    if not file.is_file():
+        msg = f'there is no checkpoint in {str(folder)!r}'
+        raise FileNotFoundError(msg)
+    tensors = {}
+    with safe_open(file, framework='pt') as checkpoint:
+        state = json.loads(checkpoint.metadata()['state'])
+        for key in checkpoint.keys():  # noqa: SIM118 - the file is no dict
+            if key.startswith('average.'):
+                name = key.removeprefix('average.')
+                value = checkpoint.get_tensor(key)
+                full = any(part in name for part in FULL_PRECISION)
+                tensors[name] = value.float() if full else value.half()
+    config = state['config']
+    data = {k: v for k, v in config['data'].items() if k != 'material'}
+    card = {
+        'name': Path(path).stem,
+        'version': version,
+        'licence': licence,
+        'made': datetime.now(UTC).date().isoformat(),
+        'training': {
+            'steps': state['step'],
+            'tiles': state['step'] * config['optimiser']['batch_size'],
+            'scenes': state['sources'],
+            'data': data,
+            'noise': config['noise'],
+            'optimiser': config['optimiser'],
+        },
+        'metrics': {'validation gain in dB': state.get('gains', {}), **(metrics or {})},
+        'versions': {
+            'astrodenoise': __version__,
+            'numpy': np.__version__,
+            'python': platform.python_version(),
+            'scipy': scipy.__version__,
+            'torch': torch.__version__,
+        },
+    }
+    return save_weights(path, tensors, ModelConfig(**config['model']), card)

@@ -1,0 +1,65 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The mean change of every box stays in proportion to its noise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy import ndimage
+
+from astrodenoise.limit import BOXES, box_noise, hold_back
+
+WHITE = [0.0] * 6
+
+
+def worst(r, correlation):
+    """Largest mean of any box in units of its noise."""
+    return max(
+        np.abs(ndimage.uniform_filter(r, box, mode='reflect')).max() / box_noise(box, correlation)
+        for box in BOXES
+    )
+
+
+def test_noise_itself_passes_untouched(rng):
+    r = rng.normal(size=(400, 400)).astype(np.float32)
+    r[r > 5.5] = 0
+    kept, limited = hold_back(r.copy(), 6.0, WHITE)
+    assert limited is None
+    assert_array_equal(kept, r)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.floats(-50, 50),
+    width=st.integers(1, 60),
+    limit=st.floats(2, 10),
+)
+def test_every_box_ends_within_the_limit(seed, height, width, limit):
+    rng = np.random.default_rng(seed)
+    r = rng.normal(size=(96, 110)).astype(np.float32)
+    y, x = (int(rng.integers(n)) for n in r.shape)
+    r[y : y + width, x : x + width] += height
+    kept, _ = hold_back(r.copy(), limit, WHITE)
+    assert worst(kept, WHITE) <= limit * 1.02
+
+
+def test_only_the_neighbourhood_is_pulled_back(rng):
+    r = rng.normal(size=(300, 300)).astype(np.float32).clip(-4, 4)
+    r[100:110, 100:110] += 20
+    kept, limited = hold_back(r.copy(), 6.0, WHITE)
+    assert limited[100:110, 100:110].all()
+    assert_array_equal(kept[:40], r[:40])
+    assert_array_equal(kept[~limited], r[~limited])
+
+
+def test_correlated_noise_may_move_further():
+    correlated = [0.6, 0.6, 0.4, 0.4, 0.2, 0.2]
+    assert box_noise(1, correlated) == 1
+    for box in BOXES[1:]:
+        assert box_noise(box, correlated) > 1.4 * box_noise(box, WHITE)
+
+
+@pytest.mark.parametrize('box', BOXES)
+def test_noise_of_a_box_of_white_noise(box):
+    assert box_noise(box, WHITE) == pytest.approx(1 / box)
