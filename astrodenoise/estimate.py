@@ -154,7 +154,7 @@ def _fit_law(levels, sigmas):
     return bins_x[keep].tolist(), smooth[keep].tolist(), max(float(slope), 0.0)
 
 
-def _noise_map(ratio, cells, shape, fine):
+def _noise_map(ratio, shape, fine):
     """
     Relative noise over the field in blocks of 8 px from the cells' ratios.
 
@@ -177,7 +177,8 @@ def _noise_map(ratio, cells, shape, fine):
     if steep.any():
         low, high, steep = (_nearest(a, blocks) for a in (low, high, steep))
         choices = np.stack([grid, low, high])
-        nearest = np.argmin(np.abs(np.log(choices / np.maximum(_local_fine_sigma(fine, blocks), 1e-3))), axis=0)
+        local = np.maximum(_local_fine_sigma(fine, blocks), 1e-3)
+        nearest = np.argmin(np.abs(np.log(choices / local)), axis=0)
         chosen = np.take_along_axis(choices, nearest[None], axis=0)[0]
         grid = np.where(steep, chosen, grid)
     return (grid / median).tolist(), median
@@ -405,7 +406,7 @@ def measure_plane(data, valid, *, integer=False, level=None):
     expected = np.sqrt(np.interp(levels, knots, law))
     ratio_map = _fill_cells(np.where(known, fine_sigma, np.nan) / expected)
     relative = fine / np.sqrt(np.interp(above, knots, law) if len(law) > 1 else law[0])
-    grid, median_ratio = _noise_map(ratio_map, cells, fine.shape, relative)
+    grid, median_ratio = _noise_map(ratio_map, fine.shape, relative)
 
     shaped = PlaneNoise(
         shape,

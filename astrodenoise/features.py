@@ -56,7 +56,7 @@ class NormalisedPlane:
 
     def _sigma_plane(self):
         """Sigma of every pixel, the law taken at its signal level."""
-        if self.noise.plane is not None or len(self.noise.law) == 1 and not self.noise.slope:
+        if self.noise.plane is not None or (len(self.noise.law) == 1 and not self.noise.slope):
             return self.noise.sigma_at(None)
         height, width = self.data.shape
         background = self.level.fine_at(np.arange(height), np.arange(width))

@@ -7,6 +7,7 @@ that is present and ``s``, its own expected error.  No layer sums over space or 
 tile's result depends neither on its batch nor on its size.
 """
 
+import itertools
 from dataclasses import asdict, dataclass
 
 import torch
@@ -120,7 +121,7 @@ class ResUNet(nn.Module):
         self.config = config = config or ModelConfig()
         n_condition = config.planes * config.condition
         widths, blocks = config.widths, config.blocks
-        finer = list(zip(widths[:-1], widths[1:], strict=True))
+        finer = list(itertools.pairwise(widths))
         self.first = nn.Conv2d(config.planes * config.features, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
             Level(w, n, n_condition) for w, n in zip(widths[:-1], blocks[:-1], strict=True)

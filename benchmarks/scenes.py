@@ -863,7 +863,7 @@ def matched_peaks(target, sharp, shift, *, n=200, reach=3):
 
     def centre(image, place):
         for _ in range(3):
-            row, column = (int(round(v)) for v in place)
+            row, column = (round(v) for v in place)
             box = image[row - reach:row + reach + 1, column - reach:column + reach + 1]
             if row < reach or column < reach or box.shape != (2 * reach + 1,) * 2 or not box.any():
                 return None

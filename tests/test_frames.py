@@ -153,10 +153,12 @@ def test_two_or_three_axes_become_three(shape):
 def test_the_table_of_dtypes(dtype, planes, order):
     data = pixels(dtype=np.dtype(dtype).newbyteorder(order))
     frame = open_frame(data)
-    assert frame.data.dtype == np.dtype(planes) and frame.data.dtype.isnative
+    assert frame.data.dtype == np.dtype(planes)
+    assert frame.data.dtype.isnative
     assert frame.integer == (dtype[0] in 'iu')
     result = frame.close(frame.data + 1)
-    assert result.dtype == np.dtype(planes) and result.dtype.isnative
+    assert result.dtype == np.dtype(planes)
+    assert result.dtype.isnative
     np.testing.assert_array_equal(result, pixels() + 1)
 
 
@@ -295,7 +297,8 @@ def test_one_empty_plane_of_three_is_no_error():
 def test_sigma_comes_from_any_class_of_uncertainty(kind):
     ccd = full_ccd(uncertainty=kind)
     frame = open_frame(ccd)
-    assert frame.sigma.shape == (1, H, W) and frame.sigma.dtype == np.float32
+    assert frame.sigma.shape == (1, H, W)
+    assert frame.sigma.dtype == np.float32
     np.testing.assert_allclose(frame.sigma[0], ccd.test_sigma, rtol=1e-6)
 
 
@@ -310,7 +313,7 @@ def test_sigma_is_in_the_unit_of_the_data(kind):
 def test_a_unit_of_the_uncertainty_that_does_not_fit_is_an_error():
     ccd = full_ccd()
     ccd.unit = 'electron'  # which leaves the uncertainty in adu
-    with pytest.raises(u.UnitsError, match='adu does not fit the data.*electron'):
+    with pytest.raises(u.UnitsError, match=r'adu does not fit the data.*electron'):
         open_frame(ccd)
 
 
@@ -319,7 +322,8 @@ def test_odd_uncertainties():
     assert open_frame(NDData(pixels(), uncertainty=pixels())).sigma is None  # of unknown class
     assert open_frame(NDData(pixels(), uncertainty=StdDevUncertainty())).sigma is None
     scalar = NDData(pixels((2, H, W)), uncertainty=VarianceUncertainty(4.0))
-    assert np.all(open_frame(scalar).sigma == 2) and open_frame(scalar).sigma.shape == (2, H, W)
+    assert np.all(open_frame(scalar).sigma == 2)
+    assert open_frame(scalar).sigma.shape == (2, H, W)
     big_endian = NDData(pixels(), uncertainty=StdDevUncertainty(pixels(dtype='>f8')))
     assert open_frame(big_endian).sigma.dtype == np.float32
     # missing ones stay what they are: the noise model knows
@@ -369,7 +373,8 @@ def test_planes_share_memory_but_cannot_be_written(tmp_path):
     frame = open_frame(mapped)
     assert np.shares_memory(frame.data, mapped)
     result = frame.close(np.zeros((1, H, W), dtype=np.float32))
-    assert type(result) is np.ndarray and result.flags.writeable
+    assert type(result) is np.ndarray
+    assert result.flags.writeable
 
 
 def test_fits_memory_maps_and_strides(tmp_path):
@@ -428,7 +433,8 @@ def test_ccddata_keeps_everything_but_its_pixels(kind, shape):
     assert type(result) is CCDData
     assert_untouched(ccd, before)
     assert_untouched(result, before, but=['data'])
-    assert result.data.dtype == np.float32 and result.shape == shape
+    assert result.data.dtype == np.float32
+    assert result.shape == shape
     np.testing.assert_array_equal(result.data, np.where(ccd.mask, 1.0 * ccd.data, -1))
     assert result.uncertainty.parent_nddata is result
     assert ccd.uncertainty.parent_nddata is ccd
@@ -459,7 +465,8 @@ def test_subclasses_come_back_whole():
     result = open_frame(ccd).close(np.zeros((1, H, W)))
     assert type(result) is Exposure
     assert result.exposure_time == 30
-    assert result.log == ['taken'] and result.log is not ccd.log
+    assert result.log == ['taken']
+    assert result.log is not ccd.log
     assert result.me is result  # what referred to the old object refers to the new one
     spectra = Spectrum(np.arange(W), pixels(), unit='Jy', meta={'a': 1}, mask=pixels() == 3)
     result = open_frame(spectra).close(np.zeros((1, H, W)))
@@ -533,7 +540,7 @@ def test_wrong_shapes_and_words_are_refused():
         frame.close(np.zeros((H, W)))
     with pytest.raises(ValueError, match='sigma has the shape'):
         frame.close(np.zeros((1, H, W)), sigma=np.ones((2, H, W)))
-    with pytest.raises(ValueError, match="uncertainty='drop' is unknown.*keep"):
+    with pytest.raises(ValueError, match=r"uncertainty='drop' is unknown.*keep"):
         frame.close(np.zeros((1, H, W)), uncertainty='drop')
     with pytest.raises(ValueError, match='needs sigma='):
         frame.close(np.zeros((1, H, W)), uncertainty='predict')
@@ -620,7 +627,8 @@ def test_unsigned_files_round_trip(tmp_path):
     frame = open_frame(ccd)
     frame.close(frame.data - np.float32(40000.25)).write(tmp_path / 'clean.fits')
     clean = fits.open(io.BytesIO((tmp_path / 'clean.fits').read_bytes()))[0]
-    assert clean.header['BITPIX'] == -32 and 'BZERO' not in clean.header
+    assert clean.header['BITPIX'] == -32
+    assert 'BZERO' not in clean.header
     np.testing.assert_array_equal(clean.data, pixels() - np.float32(0.25))
 
 

@@ -81,7 +81,8 @@ def test_no_layer_sums_over_a_batch_or_over_space():
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'widths': (8,), 'blocks': (1,)}, {'widths': (8, 8)}, {'planes': 0}, {'condition': -1}]
+    'wrong',
+    [{'widths': (8,), 'blocks': (1,)}, {'widths': (8, 8)}, {'planes': 0}, {'condition': -1}],
 )
 def test_impossible_shapes_are_refused(wrong):
     with pytest.raises(ValueError, match=r'length|positive'):

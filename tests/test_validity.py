@@ -172,7 +172,8 @@ def test_two_values_of_no_data_and_masked_pixels(rng):
     plane[-10:] = -32768
     plane[100, 100] = np.inf
     validity = find(plane)
-    assert validity.no_data[10:20].all() and validity.no_data[-10:].all()
+    assert validity.no_data[10:20].all()
+    assert validity.no_data[-10:].all()
     assert validity.counts['no_data'] == 20 * SHAPE[1]
     assert not validity.invalid[:10].any()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import torch
+
 from astrodenoise._version import __version__
 from astrodenoise.model import ModelConfig
 from astrodenoise.training.checkpoint import FILE

@@ -393,8 +393,8 @@ def add_impulses(rng, image):
     for i in np.flatnonzero(rng.random(n) < 0.3):  # tracks of a few pixels
         angle, length = rng.uniform(0, 2 * np.pi), rng.integers(1, 8)
         for step in range(1, length):
-            row = int(round(y[i] + step * np.sin(angle)))
-            col = int(round(x[i] + step * np.cos(angle)))
+            row = round(y[i] + step * np.sin(angle))
+            col = round(x[i] + step * np.cos(angle))
             if 0 <= row < image.shape[0] and 0 <= col < image.shape[1]:
                 image[row, col] += height[i] * rng.uniform(0.3, 1)
     if rng.random() < 0.3:
@@ -404,7 +404,8 @@ def add_impulses(rng, image):
         distance = rows * np.cos(angle) - cols * np.sin(angle)
         along = rows * np.sin(angle) + cols * np.cos(angle)
         width = rng.uniform(0.6, 2.5)
-        trail = np.exp(-0.5 * (distance / width) ** 2) * np.exp(rng.uniform(np.log(0.5), np.log(20)))
+        height = np.exp(rng.uniform(np.log(0.5), np.log(20)))
+        trail = height * np.exp(-0.5 * (distance / width) ** 2)
         image += trail * (along < rng.uniform(-0.3, 1) * image.shape[0])
 
 

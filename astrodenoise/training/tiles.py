@@ -242,7 +242,8 @@ def scene_tiles(scene, seed, *, tile_size=128, ranges=None):
     features, correlation, target, weight = normalise(seen)
     stack = np.concatenate([features, target[None], weight[None]])
     counts = [n // tile_size for n in clean.shape]
-    y, x = (int(rng.integers(n - c * tile_size + 1)) for n, c in zip(clean.shape, counts, strict=True))
+    spare = (n - c * tile_size for n, c in zip(clean.shape, counts, strict=True))
+    y, x = (int(rng.integers(n + 1)) for n in spare)
     stack = stack[:, y : y + counts[0] * tile_size, x : x + counts[1] * tile_size]
     stack = stack.reshape(len(stack), counts[0], tile_size, counts[1], tile_size)
     stack = stack.transpose(1, 3, 0, 2, 4).reshape(-1, len(stack), tile_size, tile_size)
