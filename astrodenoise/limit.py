@@ -70,18 +70,31 @@ def hold_back(r, limit, correlation):
     return r, limited
 
 
+def _box_means(r, box):
+    """Mean of the box around each pixel, 0 where it would reach beyond the frame."""
+    if box == 1:
+        return r
+    if min(r.shape) < box:
+        return np.zeros_like(r)
+    mean = ndimage.uniform_filter(r, box, mode='constant')
+    half = box // 2
+    mean[:half] = mean[-half:] = 0
+    mean[:, :half] = mean[:, -half:] = 0
+    return mean
+
+
 def _factor(r, limit, correlation):
     """Factor that brings each box near its bound, None when all are."""
     factor = None
     for box in BOXES:
         bound = limit * box_noise(box, correlation)
-        mean = np.abs(ndimage.uniform_filter(r, box, mode='reflect') if box > 1 else r)
+        mean = np.abs(_box_means(r, box))
         if mean.max() <= bound * (1 + 1e-6):
             continue
         allowed = np.minimum(1, bound / np.maximum(mean, 1e-30)).astype(np.float32)
         if box > 1:  # every pixel obeys the strictest box that holds it; then without steps
-            allowed = ndimage.minimum_filter(allowed, 2 * (box // 2) + 1, mode='reflect')
-            smooth = ndimage.uniform_filter(allowed, box, mode='reflect')
+            allowed = ndimage.minimum_filter(allowed, box, mode='nearest')
+            smooth = ndimage.uniform_filter(allowed, box, mode='nearest')
             allowed = np.minimum(allowed, smooth)
         factor = allowed if factor is None else np.minimum(factor, allowed)
     return factor

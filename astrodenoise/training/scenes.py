@@ -388,7 +388,7 @@ def add_impulses(rng, image):
     """
     n = rng.poisson(np.exp(rng.uniform(np.log(3), np.log(150))) * image.size / 2.6e5)
     y, x = (rng.integers(0, side, n) for side in image.shape)
-    height = np.exp(rng.uniform(np.log(5), np.log(200), n))
+    height = np.exp(rng.uniform(np.log(4), np.log(100), n))
     np.add.at(image, (y, x), np.where(rng.random(n) < 0.15, -0.3, 1) * height)
     for i in np.flatnonzero(rng.random(n) < 0.3):  # tracks of a few pixels
         angle, length = rng.uniform(0, 2 * np.pi), rng.integers(1, 8)
@@ -456,6 +456,6 @@ def draw_scene(rng, shape, kind):
         if rng.random() < 0.5:
             density = rng.uniform(200, 2000)
             add_stars(image, psf, *faint_stars(rng, shape, psf, density))
-    if rng.random() < 0.35:
+    if rng.random() < 0.5:
         add_impulses(rng, image)
     return image.astype(np.float32)
