@@ -461,7 +461,8 @@ def _given_noise(ccd, args):
 
 
 def _check_residual(residual, context, args):
-    from astrodenoise.files import FrameError, check_output
+    from astrodenoise.filecontext import FrameError
+    from astrodenoise.files import check_output
 
     if context.kind != 'fits':
         msg = f'{context.path}: a picture holds no negative values, so no --residual of it'

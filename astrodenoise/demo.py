@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
 
-from astrodenoise.files import atomic_write
+from astrodenoise.atomic import atomic_write
 
 __all__ = ['Measurement', 'measure', 'run_demo', 'simulate_frame']
 

@@ -301,7 +301,7 @@ def test_signals_while_writing(tmp_path, frame, monkeypatch, number):
         yield bytes(2880)
 
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr('astrodenoise.files._image_bytes', write_half)
+    monkeypatch.setattr('astrodenoise.fitsfiles._image_bytes', write_half)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 130
     assert os.listdir(tmp_path) == ['in.fits']
     assert signal.getsignal(signal.SIGTERM) is handler

@@ -13,7 +13,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from numpy.testing import assert_array_equal
 
-from astrodenoise.files import FrameError, atomic_write, check_output, read_frame, write_frame
+from astrodenoise.atomic import atomic_write
+from astrodenoise.filecontext import FrameError
+from astrodenoise.files import check_output, read_frame, write_frame
 
 SHAPE = (40, 56)
 
@@ -498,7 +500,7 @@ def test_interrupted_frame(tmp_path, pixels, monkeypatch):
         yield bytes(2880)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('astrodenoise.files._image_bytes', interrupted)
+    monkeypatch.setattr('astrodenoise.fitsfiles._image_bytes', interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_frame(target, changed(ccd), context, overwrite=True)
     assert target.read_bytes() == b'old'

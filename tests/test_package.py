@@ -32,7 +32,10 @@ FLOORS = (
         *('background', 'estimate', 'features', 'frames', 'limit', 'model', 'noise'),
         *('noisemodel', 'provenance', 'tiling', 'validity'),
     },
-    {'files', 'inject', 'plotting', 'quality', 'starmask', 'weights'},
+    {
+        *('atomic', 'filecontext', 'files', 'fitsfiles', 'inject', 'pictures', 'plotting'),
+        *('quality', 'starmask', 'weights'),
+    },
     {'engine', 'lazy', 'training'},
     {'core'},
     {'demo', 'report', 'scaleout'},

@@ -1,0 +1,109 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Files that appear when they are complete, or not at all."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ['atomic_write', 'check_target']
+
+
+@contextlib.contextmanager
+def atomic_write(path, *, overwrite=False):
+    """
+    Open a file that appears under its name when it is complete, or not at all.
+
+    The bytes go to a temporary name in the same folder, are forced to the disk
+    and renamed. The temporary file is removed when anything interrupts that.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file to write. A symbolic link is followed.
+    overwrite : bool, optional
+        Replace a file of that name.
+
+    Yields
+    ------
+    handle : file object
+        Open for writing bytes.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file of that name and ``overwrite`` is not set, even when
+        it appeared while this one was written.
+    """
+    target = Path(os.path.realpath(path))
+    check_target(path, overwrite=overwrite)
+    temporary = target.parent / f'.astrodenoise-{secrets.token_hex(8)}.part'
+    try:
+        with open(temporary, 'wb', opener=_create) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        _publish(temporary, target, path, overwrite)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(path, flags):
+    """Open a file that must not be there yet, for `open`; its mode stays a plain 'wb'."""
+    return os.open(path, flags | os.O_EXCL, 0o666)
+
+
+def check_target(path, *, overwrite=False):
+    """
+    Refuse a name that could not be written to.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file to write. A symbolic link is followed.
+    overwrite : bool, optional
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file of that name and ``overwrite`` is not set, or
+        something that is no ordinary file.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        msg = f'{path}: there is no folder {target.parent}; make it first'
+        raise FileNotFoundError(msg)
+    if target.exists() and not target.is_file():
+        msg = f'{path}: exists and is no ordinary file; give another name'
+        raise FileExistsError(msg)
+    if target.exists() and not overwrite:
+        raise _exists(path)
+
+
+def _exists(path):
+    msg = f'{path}: the file exists; give --overwrite (overwrite=True) to replace it'
+    return FileExistsError(msg)
+
+
+def _publish(temporary, target, path, overwrite):
+    """Give a complete file its name."""
+    if overwrite:
+        os.replace(temporary, target)
+    else:
+        try:
+            os.link(temporary, target)  # unlike a rename, it never replaces a file
+        except FileExistsError as error:
+            raise _exists(path) from error
+        except OSError:  # no hard links on this file system
+            if target.exists():
+                raise _exists(path) from None
+            os.replace(temporary, target)
+    with contextlib.suppress(OSError):  # not every system can sync a folder
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,55 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""What a file said beside the pixels of its frame."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ['FrameContext', 'FrameError']
+
+
+class FrameError(OSError, ValueError):
+    """A file holds no frame that can be used; the message names it and the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameContext:
+    """
+    What `write_frame` needs to know of the file that a frame came from.
+
+    Attributes
+    ----------
+    path : `~pathlib.Path`
+        The file.
+    kind : {'fits', 'png', 'tiff'}
+        Its format.
+    dtype : `~numpy.dtype`
+        The type of the pixels as they were read.
+    channels : {'joint', None}
+        ``'joint'`` where the file itself says that its three planes are the
+        colours of one camera (a colour picture, ``CTYPE3 = 'RGB'``).
+    hdu : int
+        The number of the image in the file, 0 for the primary HDU.
+    cards : tuple of str
+        The cards of the image's header, 80 characters each, as in the file.
+    keywords : tuple of str
+        The keywords of the header that the frame was given as its ``meta``.
+    span : tuple of int
+        First byte of the image's header, first byte after its data.
+    uncertainty_span : tuple of int or None
+        The same of the HDU that the uncertainty came from.
+    extras : dict
+        Of a picture: what is written back beside its pixels.
+    """
+
+    path: Path
+    kind: str
+    dtype: np.dtype
+    channels: str | None = None
+    hdu: int = 0
+    cards: tuple = ()
+    keywords: tuple = ()
+    span: tuple = (0, 0)
+    uncertainty_span: tuple | None = None
+    extras: dict = dataclasses.field(default_factory=dict)
