@@ -16,7 +16,7 @@ from scipy import ndimage
 from astrodenoise.background import fill_nearest
 from astrodenoise.estimate import MIN_PIXELS, measure_plane
 from astrodenoise.exceptions import NoiseMismatchWarning
-from astrodenoise.noisemodel import FrameNoise, PlaneNoise, signal_level
+from astrodenoise.noisemodel import NOISELESS, FrameNoise, PlaneNoise, signal_level
 from astrodenoise.validity import invalid_pixels
 
 __all__ = ['frame_noise', 'leave_out_invalid', 'measure_noise']
@@ -24,7 +24,6 @@ __all__ = ['frame_noise', 'leave_out_invalid', 'measure_noise']
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.15  # beyond this the frame's own level of noise counts
-NOISELESS = 0.1  # a frame that shows less than this of what it is told to have has no noise
 SMOOTH = 5  # px, box over which a given variance is averaged
 LAW_SAMPLE = 200_000  # pixels that tell the law of a given plane
 
@@ -209,9 +208,8 @@ def _told(sigma, data, good, measured, source):
         return PlaneNoise(data.shape, sky, sigma, source=source)
     if abs(np.log(measured.sigma / sigma)) > np.log1p(TOLERANCE):
         log.info('sigma %g was given, %g is measured: the given one is used', sigma, measured.sigma)
-    return replace(
-        measured, sigma=sigma, levels=[measured.sky], law=[1.0], slope=0.0, grid=[[1.0]],
-        source=source,
+    return measured.told(
+        sigma, levels=[measured.sky], law=[1.0], slope=0.0, grid=[[1.0]], source=source
     )
 
 
@@ -266,9 +264,9 @@ def _from_plane(sigma, data, good, level, measured, source):
     near_sky = good & (background <= np.median(background[good]))
     at_sky = float(np.median(plane[near_sky] if near_sky.any() else plane[good]))
     kind = np.float32 if 1e-30 < at_sky < 1e30 else np.float64
-    return replace(
-        noise, sigma=at_sky, plane=plane.astype(kind), levels=[noise.sky], law=[1.0], slope=0.0,
-        grid=[[1.0]], source=source,
+    return noise.told(
+        at_sky, plane=plane.astype(kind), levels=[noise.sky], law=[1.0], slope=0.0, grid=[[1.0]],
+        source=source,
     )
 
 
@@ -313,9 +311,9 @@ def _from_gain(pair, frame, data, good, measured):
         flat = np.full((1, 1), sigma)
         sigma /= _mismatch(flat, replace(measured, shape=(1, 1), grid=[[1.0]], plane=None),
                            np.ones((1, 1), bool), np.full((1, 1), sky))
-    return replace(
-        noise, sigma=sigma, levels=[0.0], law=[at_zero / at_sky], slope=1 / gain / at_sky,
-        grid=[[1.0]], source='gain, read noise',
+    return noise.told(
+        sigma, levels=[0.0], law=[at_zero / at_sky], slope=1 / gain / at_sky, grid=[[1.0]],
+        source='gain, read noise',
     )
 
 

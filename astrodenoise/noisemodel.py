@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['LAGS', 'MAP_BLOCK', 'FrameNoise', 'PlaneNoise', 'signal_level']
+__all__ = ['LAGS', 'MAP_BLOCK', 'NOISELESS', 'FrameNoise', 'PlaneNoise', 'signal_level']
 
 MAP_BLOCK = 8  # px, side of a block of the noise map
+NOISELESS = 0.1  # a frame that shows less than this of what it is told to have has no noise
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))  # (dy, dx) of the correlation
 
 
@@ -99,6 +100,26 @@ class PlaneNoise:
             relative *= _expand(np.asarray(self.grid), self.shape)
         # the unit of the data can leave float32's range before it is divided out
         return (relative * self.sigma).astype(_float_type(self.sigma))
+
+    def told(self, sigma, **changes):
+        """
+        Give the noise with another level; its profiles stay what they are in the data's unit.
+
+        Parameters
+        ----------
+        sigma : float
+            The new level, in the unit of the data.
+        **changes
+            Other attributes that change.
+
+        Returns
+        -------
+        noise : `PlaneNoise`
+            A new one.
+        """
+        factor = self.sigma / sigma
+        rows, columns = ([factor * v for v in profile] for profile in (self.rows, self.columns))
+        return replace(self, sigma=sigma, rows=rows, columns=columns, **changes)
 
     def to_dict(self):
         """

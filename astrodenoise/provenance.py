@@ -33,9 +33,10 @@ __all__ = ['check_keyword', 'is_denoised', 'read_provenance', 'write_record']
 NAME = 'astrodenoise'
 KEYWORD = 'DENOISE'
 FLAG = 'DENOISED'
-RECORD_KEY = re.compile(r'DENOIS(\d{2,})')
+RECORD_KEY = re.compile(r'DENOIS\d{2,}')
 LINE_WIDTH = 72  # characters of a HISTORY card
 VALUE_WIDTH = 68  # characters of a string that needs no CONTINUE card
+KEY_WIDTH = 40  # characters of a long keyword that leave room for any number
 LINE = re.compile(rf'{NAME} (\d+)/(\d+)(?:([ +])(.*))?')
 PRINTABLE = re.compile(r'[ -~]*')
 STANDARD_KEY = re.compile(r'[A-Z0-9_-]{1,8}|HIERARCH .*')
@@ -72,13 +73,13 @@ def write_record(meta, record, add_keyword=True):
     if not add_keyword:
         return
     text = _encode(record)  # before anything is changed
-    items = _keyword_items(add_keyword)
-    if _auto_logging():
-        if add_keyword is True:
-            items = {KEYWORD: _summary(record)}
-        _add_record(meta, text)
-    for key, value in items.items():
+    logging = _auto_logging()
+    if add_keyword is True and logging:
+        meta[KEYWORD] = _summary(record)
+    for key, value in _keyword_items(add_keyword).items():
         _insert(meta, key, value)
+    if logging:
+        _add_record(meta, text)
 
 
 def check_keyword(add_keyword, meta=None):
@@ -108,9 +109,12 @@ def check_keyword(add_keyword, meta=None):
             raise TypeError(msg)
         try:
             _insert(fits.Header(), key, value)
+            fault = f'it is longer than {KEY_WIDTH}' if len(key) > KEY_WIDTH else ''
         except ValueError as error:
-            msg = f'add_keyword has the keyword {key!r}, which no FITS header can have: {error}'
-            raise ValueError(msg) from None
+            fault = error
+        if fault:
+            msg = f'add_keyword has the keyword {key!r}, which no FITS header can have: {fault}'
+            raise ValueError(msg)
 
 
 def read_provenance(header, *, every=False):
@@ -222,7 +226,8 @@ def _insert(meta, key, value):
             value = value.encode('unicode_escape').decode()
     if not STANDARD_KEY.fullmatch(key.upper()):
         key = f'HIERARCH {key}'  # what Astropy makes of it, but with a warning
-    meta[key] = (value, comment) if comment else value
+    # a comment that would have to be cut is none
+    meta[key] = (value, comment) if comment and len(key + comment) < KEY_WIDTH else value
 
 
 def _summary(record):
@@ -255,8 +260,9 @@ def _value_text(value):
     if isinstance(value, str) and BARE.fullmatch(value) and not _is_json(value):
         return value
     text = json.dumps(value, separators=(',', ':'), default=_plain)
-    # DEL is ASCII but not allowed in FITS; single spaces alone survive at the end of a line
-    text = text.replace('\x7f', r'\u007f')
+    # a quote and a slash in a row are misread by Astropy
+    text = text.replace("'", r'\u0027')
+    # of spaces only single ones survive the end of a line
     return re.sub(r'(?<= ) ', r'\\u0020', text)
 
 
@@ -305,7 +311,7 @@ def _add_record(meta, text):
     for i, (mark, line) in enumerate(lines, start=1):
         meta.add_history(f'{NAME} {i}/{len(lines)}{mark}{line}')
     cards = [card for card in DETECTOR_CARDS if card in meta]
-    note = f'{", ".join(cards)} describe the frame before denoising'
+    note = f'true of the frame before denoising only: {", ".join(cards)}'
     if cards and note not in meta['HISTORY']:
         meta.add_history(note)
 
@@ -320,15 +326,16 @@ def _split(text):
             lines.append((mark, text[:cut]))
             text, mark = text[cut + 1:], ' '
         else:
-            lines.append((mark, text[:width]))
-            text, mark = text[width:], '+'
+            cut = text.rfind(',', 1, width) + 1 or width  # within a list or a long word
+            lines.append((mark, text[:cut]))
+            text, mark = text[cut:], '+'
     return [*lines, (mark, text)]
 
 
 def _texts(meta):
     """Find the texts of all records, first to last."""
     numbered = [key for key in meta if isinstance(key, str) and RECORD_KEY.fullmatch(key)]
-    texts = [str(meta[key]) for key in sorted(numbered, key=lambda key: int(key[6:]))]
+    texts = [str(meta[key]) for key in numbered]
     if isinstance(meta, fits.Header) and 'HISTORY' in meta:
         texts += _join(str(line) for line in meta['HISTORY'])
     return texts
@@ -336,14 +343,15 @@ def _texts(meta):
 
 def _join(lines):
     """Join lines of HISTORY to texts; records of which lines are missing are left out."""
-    texts, parts = [], []
+    texts, parts, expected = [], [], None
     for match in filter(None, map(LINE.fullmatch, lines)):
         number, total = int(match[1]), int(match[2])
         if number == 1:
             parts = []
-        if number != len(parts) + 1:
+        elif (number, total) != expected:
             continue
         parts.append((' ' if number > 1 and match[3] == ' ' else '') + (match[4] or ''))
+        expected = number + 1, total
         if number == total:
             texts.append(''.join(parts))
     return texts

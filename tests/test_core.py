@@ -360,6 +360,24 @@ def test_naive_tiling_is_kept_for_comparison(noisy):
     assert 0 < rms(naive - denoise(big)) < 0.5 * 5
 
 
+def seam(error, lines):
+    """Mean absolute second difference across lines over that elsewhere."""
+    second = np.abs(error[2:] - 2 * error[1:-1] + error[:-2])
+    on = np.mean([second[line - 2 : line].mean() for line in lines])
+    away = (-40, -25, -13, 17, 31, 45)
+    return on / np.mean([second[line - 2 + d : line + d].mean() for line in lines for d in away])
+
+
+def test_overlapping_tiles_leave_no_seam_where_naive_ones_do(rng):
+    data = rng.normal(size=(448, 320)).astype(np.float32)
+    naive = denoise(data, noise=1.0, overlap=0, blend='none')
+    smooth = denoise(data, noise=1.0)
+    assert seam(naive, [256]) > 2
+    # tiles begin 32 px outside and every 192 px, and overlap by 64 px
+    assert 0.8 < seam(smooth, [160, 224, 352]) < 1.2
+    assert rms(smooth - denoise(data, noise=1.0, overlap=0.5)) < 0.2 * rms(smooth)
+
+
 def test_progress_bar_wraps_the_batches(noisy):
     seen = []
 

@@ -70,7 +70,7 @@ def pixels(shape=(H, W), dtype=np.float32):
 
 
 def full_ccd(data=None, *, uncertainty=StdDevUncertainty, cls=CCDData, **kwargs):
-    """A CCDData with everything that it can hold."""
+    """Make a CCDData with everything that it can hold."""
     data = pixels() if data is None else data
     header = fits.Header()
     header['OBJECT'] = 'M 51'
@@ -530,6 +530,7 @@ def test_new_pixels_are_taken_over_but_the_original_is_not():
     assert not np.shares_memory(result, data)
     result[:] = 5
     np.testing.assert_array_equal(data, pixels())
+    assert not np.shares_memory(frame.close(data[np.newaxis]), data)
     read_only = np.zeros((1, H, W), dtype=np.float32)
     read_only.flags.writeable = False
     assert frame.close(read_only).flags.writeable

@@ -54,7 +54,7 @@ class NoiseRanges:
     blotches: float = 0.1
     blotch_sigma: tuple = (0.1, 0.5)
     depth: float = 0.25
-    low_noise: float = 0.06
+    low_noise: float = 0.1
     stretched: float = 0.08
     quantised: float = 0.1
     saturated: float = 0.2
@@ -278,7 +278,8 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None):
             sigma = torch.sqrt(sigma**2 + extra.var())
     told = rng.random() < ranges.told
     if rng.random() < ranges.low_noise:
-        noise, told = noise * float(rng.uniform(0, 0.5)), True
+        # the half of them without any noise: the identity variant
+        noise, told = noise * max(0.0, float(rng.uniform(-0.5, 0.5))), True
     noisy = clean + noise
     valid = ones.bool()
     if rng.random() < ranges.saturated:

@@ -8,14 +8,14 @@ sees what an unbroken one does.
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from astrodenoise.estimate import measure_plane
 from astrodenoise.features import NormalisedPlane, condition
-from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
+from astrodenoise.noisemodel import MAP_BLOCK, NOISELESS, PlaneNoise
 from astrodenoise.training.scenes import draw_scene
 from astrodenoise.training.synthesis import NoiseRanges, observe
 
@@ -172,8 +172,10 @@ def _told_noise(measured, seen):
     step = MAP_BLOCK // 2
     grid = [[1.0]] if np.ptp(depth) == 0 else depth[step::MAP_BLOCK, step::MAP_BLOCK].tolist()
     sigma = float(torch.median(seen.sigma)) if seen.shot_gain == 0 else 1.0
-    return replace(
-        measured, sky=0.0, sigma=sigma, levels=[0.0], law=[1.0], slope=seen.shot_gain, grid=grid
+    if measured.sigma < NOISELESS * sigma:
+        measured = PlaneNoise(measured.shape, 0.0, sigma)
+    return measured.told(
+        sigma, sky=0.0, levels=[0.0], law=[1.0], slope=seen.shot_gain, grid=grid
     )
 
 
