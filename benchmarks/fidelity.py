@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from astropy.nddata import CCDData
 from photutils.aperture import CircularAperture
 from scipy import ndimage, spatial
 from skimage.metrics import structural_similarity
@@ -284,6 +285,8 @@ def pair_figures(pair, denoised, rng):
     -------
     figures, errors : dict
         Gains in dB and their errors by bootstrap over blocks of 64 px.
+    trials : `numpy.ndarray`
+        Gains over all pixels in the bootstrap's draws, for paired differences between methods.
     """
     def products(image):
         return (image - pair.first) * (image - pair.second) / pair.sigma**2
@@ -293,16 +296,17 @@ def pair_figures(pair, denoised, rng):
     before, after = products(pair.frame.astype(float)), products(denoised)
     rows, columns = np.indices(level.shape) // BLOCK
     block = rows * (columns.max() + 1) + columns
-    figures, errors = {}, {}
+    figures, errors, all_trials = {}, {}, None
     for name, part in {'': np.ones_like(pair.valid), **regions(level)}.items():
         part = part & pair.valid
         key = f'gain_{name}' if name else 'gain'
         sums = [np.bincount(block[part], image[part], block.max() + 1) for image in (before, after)]
         figures[key] = decibel(*(total.sum() for total in sums))
         draws = rng.integers(0, block.max() + 1, (N_BOOTSTRAP, block.max() + 1))
-        trials = [decibel(*(total[draw].sum() for total in sums)) for draw in draws]
-        errors[key] = np.std(trials) if np.isfinite(trials).all() else np.nan
-    return figures, errors
+        trials = np.array([decibel(*(total[draw].sum() for total in sums)) for draw in draws])
+        errors[key] = trials.std() if np.isfinite(trials).all() else np.nan
+        all_trials = trials if all_trials is None else all_trials
+    return figures, errors, all_trials
 
 
 # ------------------------------------------------------------------------------ over many scenes
@@ -428,11 +432,11 @@ def measure(scene, methods, keywords):
     Returns
     -------
     record : dict
-        Name, kind, level, seed, and figures, stars and seconds by method.
+        Name, kind, level, and figures, stars and seconds by method.
     """
     record = {'name': scene.name, 'kind': scene.kind, 'level': scene.level,
               'figures': {}, 'stars': {}, 'seconds': {}}
-    real = isinstance(scene, scenes.Pair)
+    real, trials = isinstance(scene, scenes.Pair), {}
     if real:
         noisy, record['errors'] = scene.frame, {}
     else:
@@ -444,15 +448,17 @@ def measure(scene, methods, keywords):
         denoised, record['seconds'][method] = peers.run(
             method, noisy, scene.sigma, scene.gain, scene.read_noise, **keywords.get(method, {}))
         if real:
-            record['figures'][method], record['errors'][method] = pair_figures(
-                scene, denoised, np.random.default_rng(64))
+            record['figures'][method], record['errors'][method], trials[method] = pair_figures(
+                scene, denoised, np.random.default_rng(64))  # the same draws for each method
         else:
             record['figures'][method] = pixel_figures(scene, noisy, denoised)
             record['stars'][method] = star_figures(scene, denoised)
     if 'bm3d' in methods:
         reference = record['figures']['bm3d']['gain']
-        for figures in record['figures'].values():
+        for method, figures in record['figures'].items():
             figures['over_bm3d'] = figures['gain'] - reference
+            if real:
+                record['errors'][method]['over_bm3d'] = np.std(trials[method] - trials['bm3d'])
     return record
 
 
@@ -591,20 +597,28 @@ def control_lines(table):
     lines = ['', f'Control: peers at the middle level, within {CONTROL_WITHIN} dB of known figures']
     for method, known in CONTROL.items():
         if method in table:
-            gain = table[method]['gain'][0]
+            gain, error = table[method]['gain']
             verdict = 'ok' if abs(gain - known) <= CONTROL_WITHIN else 'OUTSIDE'
-            lines.append(f'  {method:10s} {gain:6.2f}, known {known:6.2f}: {verdict}')
+            lines.append(f'  {method:10s} {number(gain, error, 2):>11s}, known {known:5.2f}, '
+                         f'{gain - known:+.2f}: {verdict}')
     return lines
 
 
-def hashes():
+def hashes(methods, model):
     """
     Identify what the figures depend on.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        The rows; ours adds what the package records of itself.
+    model : str
+        Name of our weights.
 
     Returns
     -------
     identity : dict
-        SHA-256 of the scenes' and peers' code, and versions of packages.
+        SHA-256 of these files, versions of packages, and our weights and settings.
     """
     identity = {f'sha256 {name}': hashlib.sha256((ROOT / 'benchmarks' / name).read_bytes())
                 .hexdigest() for name in ('scenes.py', 'peers.py', 'fidelity.py')}
@@ -614,6 +628,12 @@ def hashes():
             identity[package] = version(package)
         except PackageNotFoundError:
             identity[package] = 'from the checkout' if package == 'astrodenoise' else 'absent'
+    if any(name.startswith('ours') for name in methods):
+        from astrodenoise import denoise, read_provenance
+
+        flat = np.random.default_rng(0).normal(0.0, 1.0, (64, 64))
+        identity['ours'] = read_provenance(denoise(CCDData(flat, unit='adu'), model=model).meta)
+        identity['ours'].pop('planes', None)
     return identity | {'python': platform.python_version(), 'machine': platform.machine()}
 
 
@@ -702,7 +722,7 @@ def main(arguments=None):
         print('no method is left to run', file=sys.stderr)
         return 2
     keywords = {name: {'model': options.model} for name in methods if name.startswith('ours')}
-    records = []
+    identity, records = hashes(methods, options.model), []  # now: files may change meanwhile
     for scene in all_scenes(options):
         print(f'\r{scene.name} {scene.level:20s}', end='', file=sys.stderr, flush=True)
         records.append(measure(scene, methods, keywords))
@@ -719,8 +739,10 @@ def main(arguments=None):
             cells[record['name'], 'pair'] = [record]
     cells = {key: summarise(group, methods) for key, group in cells.items()
              if group and key[0] not in scenes.PAIR_KINDS}
-    identity = hashes()
-    lines = [f'scenes.py sha256 {identity["sha256 scenes.py"]}', *matrix_lines(cells, methods)]
+    lines = [f'scenes.py sha256 {identity["sha256 scenes.py"]}']
+    if 'ours' in identity:
+        lines.append('ours ' + ' '.join(f'{key}={item}' for key, item in identity['ours'].items()))
+    lines += matrix_lines(cells, methods)
     for (kind, level), table in cells.items():
         lines += lines_of(f'{kind}, {level}', table)
     if ('simulated', 'mid') in cells:
