@@ -290,8 +290,10 @@ def _dither(contrast, step):
 def _calm_pixels(good, cells, above, fine_sigma):
     """Good pixels of the calmest cells (few sources, an even level) and how calm they are."""
     source_share = 1 - _cell_statistic(cells, good, np.ones_like(good), np.mean)
-    unrest = _cell_statistic(cells, above, good, np.std) / fine_sigma
-    unrest = np.where(np.isfinite(unrest), unrest + 2 * source_share, np.inf)
+    spread = _cell_statistic(cells, above, good, np.std)
+    known = np.isfinite(spread) & (fine_sigma > 0)
+    unrest = np.full(spread.shape, np.inf)
+    unrest[known] = spread[known] / fine_sigma[known] + 2 * source_share[known]
     n_calm = max(int(np.ceil(CALM_SHARE * unrest.size)), min(4, unrest.size))
     limit = np.partition(unrest.ravel(), n_calm - 1)[n_calm - 1]
     calm = np.zeros_like(good)
