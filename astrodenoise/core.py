@@ -236,15 +236,7 @@ def _saturation_level(saturation, frame):
     """Bring the saturation level to the unit of the data."""
     if saturation is None:
         return None
-    from astropy import units as u
-
-    if isinstance(saturation, u.Quantity):
-        unit = u.dimensionless_unscaled if frame.unit is None else frame.unit
-        try:
-            saturation = saturation.to_value(unit)
-        except u.UnitConversionError as error:
-            msg = f'saturation is in {saturation.unit}, the frame in {unit}'
-            raise u.UnitsError(msg) from error
+    saturation = frame.value_of(saturation, 'saturation')
     _check_number('saturation', saturation, -np.inf, np.inf)
     return float(saturation)
 

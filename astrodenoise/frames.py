@@ -86,6 +86,36 @@ class Frame:
         """Number of axes of the original: 2 or 3."""
         return np.ndim(_array_of(self.original))
 
+    def value_of(self, thing, name):
+        """
+        Take the unit off what was given with the frame.
+
+        Parameters
+        ----------
+        thing : object
+            A quantity is brought to the unit of ``data``; anything else is given back.
+        name : str
+            What it is, for the message.
+
+        Returns
+        -------
+        value : object
+            Without a unit.
+
+        Raises
+        ------
+        `~astropy.units.UnitsError`
+            If its unit does not fit.
+        """
+        if not isinstance(thing, u.Quantity):
+            return thing
+        unit = u.dimensionless_unscaled if self.unit is None else self.unit
+        try:
+            return thing.to_value(unit)
+        except u.UnitConversionError as error:
+            msg = f'{name} is in {thing.unit}, the frame in {unit}: give it in the same unit'
+            raise u.UnitsError(msg) from error
+
     def close(self, planes, *, uncertainty='keep', sigma=None, record=None, add_keyword=True):
         """
         Make an object of the original's type around new pixels.

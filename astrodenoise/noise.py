@@ -166,20 +166,13 @@ def _measured_or_none(data, good, frame, level):
 
 def _sigma_of(noise, frame, number):
     """One plane's sigma in the unit of the data, of no dimension or (H, W)."""
-    from astropy import units as u
     from astropy.nddata import NDUncertainty, StdDevUncertainty
 
     if isinstance(noise, NDUncertainty):
         unit = noise.unit
         noise = noise.represent_as(StdDevUncertainty)
         noise = noise.array if unit is None else noise.array * noise.unit
-    if isinstance(noise, u.Quantity):
-        target = u.dimensionless_unscaled if frame.unit is None else frame.unit
-        try:
-            noise = noise.to_value(target)
-        except u.UnitConversionError as error:
-            msg = f'noise is in {noise.unit}, the frame in {target}: give it in the same unit'
-            raise u.UnitsError(msg) from error
+    noise = frame.value_of(noise, 'noise')
     try:
         sigma = np.asarray(noise, dtype=np.float64)
     except (TypeError, ValueError) as error:
