@@ -34,12 +34,19 @@ def atomic_write(path, *, overwrite=False):
     FileExistsError
         If there is a file of that name and ``overwrite`` is not set, even when
         it appeared while this one was written.
+    OSError
+        If nothing can be written in its folder.
     """
     target = Path(os.path.realpath(path))
     check_target(path, overwrite=overwrite)
     temporary = target.parent / f'.astrodenoise-{secrets.token_hex(8)}.part'
     try:
-        with open(temporary, 'wb', opener=_create) as handle:
+        opened = open(temporary, 'wb', opener=_create)  # noqa: SIM115 - closed just below
+    except OSError as error:
+        msg = f'{path}: nothing can be written in {target.parent}: {error.strerror}'
+        raise OSError(msg) from error
+    try:
+        with opened as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())

@@ -639,3 +639,18 @@ def test_missing_library(tmp_path, monkeypatch, module, name):
     monkeypatch.setitem(__import__('sys').modules, module, None)
     with pytest.raises(FrameError, match='pip install'):
         read_frame(path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch, tmp_path):
+    """Root may write anywhere, so the refusal of the system is simulated."""
+
+    def refuse(path, flags):
+        raise PermissionError(errno.EACCES, 'Permission denied', path)
+
+    monkeypatch.setattr('astrodenoise.atomic._create', refuse)
+    with (
+        pytest.raises(OSError, match=r'nothing can be written in .*: Permission denied'),
+        atomic_write(tmp_path / 'x.fits'),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
