@@ -11,7 +11,6 @@ import contextlib
 import functools
 import logging
 import math
-import os
 import re
 import signal
 import sys
@@ -315,21 +314,20 @@ def _add_demo(parser):
 
 
 def _run_denoise(args):
-    _check_denoise(args)
-    targets = _targets(args.inputs, args.output, '-o')
-    residuals = [None] * len(targets)
-    if args.residual is not None:
-        residuals = _targets(args.inputs, args.residual, '--residual')
-    _check_collisions(args.inputs, [*targets, *filter(None, residuals)])
+    from astrodenoise import batch
+
+    batch.check_options(args)
+    jobs = batch.plan(args.inputs, args.output, args.residual)
     failed = 0
-    for source, target, residual in zip(args.inputs, targets, residuals, strict=True):
+    for source, target, residual in jobs:
         if args.resume and target.exists():
             _report(args, f'{source}: skipped, {target} exists')
             continue
         start = time.perf_counter()
         try:
             with _warnings(args, source):
-                _denoise_file(source, target, residual, args)
+                bar = _progress_bar(args, Path(source).name)
+                batch.denoise_file(source, target, residual, args, progress_bar=bar)
         except Exception as error:  # one bad file is no reason to leave the others
             failed += 1
             reason = _reason(error)
@@ -337,148 +335,14 @@ def _run_denoise(args):
             _trace(args)
         else:
             _report(args, f'{source} -> {target}  {time.perf_counter() - start:.1f} s')
-    if failed and len(targets) > 1:
-        _tell(f'{failed} of {len(targets)} files failed')
+    if failed and len(jobs) > 1:
+        _tell(f'{failed} of {len(jobs)} files failed')
     return _SOME_FAILED if failed else _DONE
 
 
 def _report(args, message):
     if not args.quiet:
         print(message, flush=True)
-
-
-def _usage_error(message):
-    """Make the error that ends the command as wrong usage."""
-    return argparse.ArgumentError(None, message)
-
-
-def _check_denoise(args):
-    """Refuse combinations of options that contradict each other."""
-    if args.overwrite and args.resume:
-        msg = '--resume keeps the outputs that exist and --overwrite replaces them: give one'
-        raise _usage_error(msg)
-    if (args.gain is None) != (args.read_noise is None):
-        msg = '--gain and --read-noise describe the noise together: give both'
-        raise _usage_error(msg)
-    if args.gain is not None and args.noise is not None:
-        msg = 'the noise is given twice: give --noise, or --gain and --read-noise'
-        raise _usage_error(msg)
-    if args.blend == 'none' and args.overlap:
-        msg = '--blend none lays tiles side by side: give --overlap 0 with it'
-        raise _usage_error(msg)
-    try:
-        if args.model != 'default':
-            from astrodenoise.weights import describe
-
-            describe(args.model)
-        if args.device != 'auto':
-            from astrodenoise.engine import choose_device
-
-            choose_device(args.device)
-    except ValueError as error:  # wrong for every file
-        raise _usage_error(_reason(error)) from error
-
-
-def _targets(inputs, output, option):
-    """Give the file to write per input, and make their folder."""
-    folder = Path(output)
-    if len(inputs) == 1 and not folder.is_dir() and not output.endswith(('/', os.sep)):
-        return [folder]
-    if folder.exists() and not folder.is_dir():
-        msg = f'{option} {output} is a file; {len(inputs)} inputs need a folder'
-        raise _usage_error(msg)
-    targets = [folder / Path(name).name for name in inputs]
-    doubled = sorted({target.name for target in targets if targets.count(target) > 1})
-    if doubled:
-        msg = f'{option} {output}: several inputs are called {", ".join(doubled)}'
-        raise _usage_error(msg)
-    if not folder.parent.is_dir():
-        msg = f'{option} {output}: there is no folder {folder.parent}; make it first'
-        raise _usage_error(msg)
-    folder.mkdir(exist_ok=True)
-    return targets
-
-
-def _check_collisions(inputs, outputs):
-    """Refuse to write over an input or to write two results to one file."""
-    taken = {os.path.realpath(name): name for name in inputs}
-    for output in outputs:
-        name = os.path.realpath(output)
-        if name in taken:
-            msg = f'{output} is read or written already as {taken[name]}; give another name'
-            raise _usage_error(msg)
-        taken[name] = output
-
-
-def _denoise_file(source, target, residual, args):
-    """Read, denoise and write one file."""
-    from astrodenoise.files import check_output, read_frame, write_frame
-
-    ccd, context = read_frame(source, ext=args.ext, unit=args.unit)
-    check_output(target, context, overwrite=args.overwrite)
-    if residual is not None:
-        _check_residual(residual, context, args)
-    clean = _denoised(ccd, context, args, Path(source).name)
-    write_frame(
-        target,
-        clean,
-        context,
-        overwrite=args.overwrite,
-        keep_uncertainty=args.uncertainty == 'keep',
-    )
-    if residual is not None:
-        difference = _difference(ccd, clean)
-        write_frame(residual, difference, context, overwrite=args.overwrite, alone=True)
-
-
-def _denoised(ccd, context, args, name):
-    from astrodenoise import denoise
-
-    return denoise(
-        ccd,
-        args.overlap,
-        model=args.model,
-        strength=args.strength,
-        limit=args.limit,
-        noise=_given_noise(ccd, args),
-        channels=args.channels or context.channels,
-        saturation=args.saturation,
-        uncertainty=None if args.uncertainty == 'none' else args.uncertainty,
-        tile_size=args.tile_size,
-        blend=args.blend,
-        device=args.device,
-        precision=args.precision,
-        progress_bar=_progress_bar(args, name),
-    )
-
-
-def _given_noise(ccd, args):
-    if args.gain is None:
-        return args.noise
-    from astropy import units as u
-
-    return args.gain * u.electron / ccd.unit, args.read_noise * u.electron
-
-
-def _check_residual(residual, context, args):
-    from astrodenoise.filecontext import FrameError
-    from astrodenoise.files import check_output
-
-    if context.kind != 'fits':
-        msg = f'{context.path}: a picture holds no negative values, so no --residual of it'
-        raise FrameError(msg)
-    check_output(residual, context, overwrite=args.overwrite)
-
-
-def _difference(ccd, clean):
-    """Give what was taken away, input minus output, in the output's type."""
-    import numpy as np
-    from astropy.nddata import CCDData
-
-    data = np.subtract(ccd.data, clean.data, dtype=clean.data.dtype)
-    meta = clean.meta.copy()
-    meta.add_history('astrodenoise: this is the residual, input minus output')
-    return CCDData(data, unit=ccd.unit, meta=meta)
 
 
 # train, models, demo
@@ -490,7 +354,7 @@ def _run_train(args):
     try:
         config = load_config(args.config)
     except (OSError, TypeError, ValueError) as error:
-        raise _usage_error(_reason(error)) from error
+        raise argparse.ArgumentError(None, _reason(error)) from error
     from astrodenoise.training.trainer import train
 
     train(
@@ -513,7 +377,7 @@ def _run_models(args):
         try:
             lines = _lines(describe(args.name))
         except WeightsError as error:
-            raise _usage_error(_reason(error)) from error
+            raise argparse.ArgumentError(None, _reason(error)) from error
     print('\n'.join(lines))
     return _DONE
 
@@ -546,7 +410,7 @@ def _run_demo(args):
     folder = Path(args.output)
     if not folder.absolute().parent.is_dir():
         msg = f'-o {folder}: there is no folder {folder.parent}; make it first'
-        raise _usage_error(msg)
+        raise argparse.ArgumentError(None, msg)
     with _warnings(args, 'demo'):
         text = run_demo(
             folder, overwrite=args.overwrite, progress_bar=_progress_bar(args, 'demo')

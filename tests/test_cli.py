@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from numpy.testing import assert_array_equal
 
 import astrodenoise
-from astrodenoise import cli, demo, plotting, weights
+from astrodenoise import batch, cli, demo, plotting, weights
 from astrodenoise.cli import main
 from astrodenoise.files import read_frame
 
@@ -195,7 +195,7 @@ def test_existing_residual_stops_before_the_work(tmp_path, frame, monkeypatch):
     def unexpected(*args):
         pytest.fail('the frame was denoised')
 
-    monkeypatch.setattr(cli, '_denoised', unexpected)
+    monkeypatch.setattr(batch, '_denoised', unexpected)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits', '--residual', residual) == 1
     assert sorted(os.listdir(tmp_path)) == ['in.fits', 'residual.fits']
 
@@ -240,7 +240,7 @@ def test_unexpected_errors(tmp_path, frame, monkeypatch, capsys, error, line):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(cli, '_denoised', fail)
+    monkeypatch.setattr(batch, '_denoised', fail)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 1
     assert capsys.readouterr().err.rstrip() == f'astrodenoise: {frame}: {line}'
 
@@ -284,7 +284,7 @@ def test_interrupt_in_the_work(tmp_path, frame, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, '_denoised', interrupt)
+    monkeypatch.setattr(batch, '_denoised', interrupt)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 130
     assert capsys.readouterr().err == 'astrodenoise: interrupted\n'
     assert os.listdir(tmp_path) == ['in.fits']
@@ -375,7 +375,7 @@ def test_gain_and_read_noise_reach_the_function(frame):
     args = cli._parser().parse_args(
         ['denoise', 'a', '-o', 'b', '--gain', '1.5', '--read-noise', '6']
     )
-    gain, read_noise = cli._given_noise(read_frame(frame)[0], args)
+    gain, read_noise = batch._given_noise(read_frame(frame)[0], args)
     assert gain.unit == 'electron / adu'
     assert gain.value == 1.5
     assert read_noise.unit == 'electron'

@@ -38,7 +38,7 @@ FLOORS = (
     },
     {'engine', 'lazy', 'training'},
     {'core'},
-    {'demo', 'report', 'scaleout'},
+    {'batch', 'demo', 'report', 'scaleout'},
     {'cli'},
 )
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
