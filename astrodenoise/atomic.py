@@ -41,12 +41,7 @@ def atomic_write(path, *, overwrite=False):
     check_target(path, overwrite=overwrite)
     temporary = target.parent / f'.astrodenoise-{secrets.token_hex(8)}.part'
     try:
-        opened = open(temporary, 'wb', opener=_create)  # noqa: SIM115 - closed just below
-    except OSError as error:
-        msg = f'{path}: nothing can be written in {target.parent}: {error.strerror}'
-        raise OSError(msg) from error
-    try:
-        with opened as handle:
+        with open(temporary, 'wb', opener=_create) as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -57,7 +52,11 @@ def atomic_write(path, *, overwrite=False):
 
 def _create(path, flags):
     """Open a file that must not be there yet, for `open`; its mode stays a plain 'wb'."""
-    return os.open(path, flags | os.O_EXCL, 0o666)
+    try:
+        return os.open(path, flags | os.O_EXCL, 0o666)
+    except OSError as error:
+        msg = f'nothing can be written in {os.path.dirname(path)}: {error.strerror}'
+        raise OSError(msg) from error
 
 
 def check_target(path, *, overwrite=False):

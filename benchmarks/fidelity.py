@@ -15,16 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import peers
+import scenes
 from astropy.nddata import CCDData
 from photutils.aperture import CircularAperture
 from scipy import ndimage, spatial
 from skimage.metrics import structural_similarity
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]  # a bare checkout will do
+from astrodenoise import denoise, read_provenance
 
-import peers  # noqa: E402
-import scenes  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 SKY, BRIGHT = 0.3, 5.0  # sigma above the sky: below is sky, in between faint, above bright
 MIN_PIXELS = 400  # of a region, below which its figures are left out
@@ -629,8 +629,6 @@ def hashes(methods, model):
         except PackageNotFoundError:
             identity[package] = 'from the checkout' if package == 'astrodenoise' else 'absent'
     if any(name.startswith('ours') for name in methods):
-        from astrodenoise import denoise, read_provenance
-
         flat = np.random.default_rng(0).normal(0.0, 1.0, (64, 64))
         identity['ours'] = read_provenance(denoise(CCDData(flat, unit='adu'), model=model).meta)
         identity['ours'].pop('planes', None)
@@ -688,18 +686,10 @@ def chosen_methods(only):
     Returns
     -------
     methods : list of str
-        Ours are left out, with a word of warning, while the package does not import.
+        In the order of the table.
     """
-    methods = [name for name in peers.METHODS
-               if only is None or any(name.startswith(part) for part in only)]
-    if not any(name.startswith('ours') for name in methods):
-        return methods
-    try:
-        from astrodenoise import denoise  # noqa: F401
-    except (ImportError, AttributeError) as error:
-        print(f'ours is left out: {error}', file=sys.stderr)
-        methods = [name for name in methods if not name.startswith('ours')]
-    return methods
+    return [name for name in peers.METHODS
+            if only is None or any(name.startswith(part) for part in only)]
 
 
 def main(arguments=None):

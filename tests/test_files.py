@@ -644,10 +644,10 @@ def test_missing_library(tmp_path, monkeypatch, module, name):
 def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch, tmp_path):
     """Root may write anywhere, so the refusal of the system is simulated."""
 
-    def refuse(path, flags):
+    def refuse(path, flags, mode):
         raise PermissionError(errno.EACCES, 'Permission denied', path)
 
-    monkeypatch.setattr('astrodenoise.atomic._create', refuse)
+    monkeypatch.setattr('astrodenoise.atomic.os.open', refuse)
     with (
         pytest.raises(OSError, match=r'nothing can be written in .*: Permission denied'),
         atomic_write(tmp_path / 'x.fits'),

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-__all__ = ['load_checkpoint', 'save_checkpoint']
+__all__ = ['load_checkpoint', 'read_checkpoint', 'save_checkpoint']
 
 FILE = 'checkpoint.safetensors'
 
@@ -39,6 +39,43 @@ def save_checkpoint(folder, network, average, optimiser, state):
     os.replace(temporary, path)
 
 
+def read_checkpoint(folder):
+    """
+    Read a checkpoint.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the checkpoint is.
+
+    Returns
+    -------
+    state : dict
+        Place in the training, and its configuration.
+    parts : dict of str to dict
+        Tensors by name of 'network', 'average' and 'optimiser'.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no checkpoint.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    path = Path(folder) / FILE
+    if not path.is_file():
+        msg = f'there is no checkpoint in {str(folder)!r}: train there first, without --resume'
+        raise FileNotFoundError(msg)
+    with safe_open(path, framework='pt') as file:
+        state = json.loads(file.metadata()['state'])
+    parts = {'network': {}, 'average': {}, 'optimiser': {}}
+    for key, value in load_file(path).items():
+        part, name = key.split('.', 1)
+        parts[part][name] = value
+    return state, parts
+
+
 def load_checkpoint(folder, network, average, optimiser):
     """
     Bring a training back to where it was.
@@ -66,30 +103,16 @@ def load_checkpoint(folder, network, average, optimiser):
     ValueError
         If it was written by a network of another shape.
     """
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    path = Path(folder) / FILE
-    if not path.is_file():
-        msg = f'there is no checkpoint in {str(folder)!r} to resume from: start without --resume'
-        raise FileNotFoundError(msg)
-    tensors = load_file(path)
-    with safe_open(path, framework='pt') as file:
-        state = json.loads(file.metadata()['state'])
-
-    def part(name):
-        start = f'{name}.'
-        return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
+    state, parts = read_checkpoint(folder)
     try:
-        network.load_state_dict(part('network'))
+        network.load_state_dict(parts['network'])
     except RuntimeError as error:
         msg = f'the checkpoint in {str(folder)!r} is of another network: {error}'
         raise ValueError(msg) from error
-    for name, value in part('average').items():
+    for name, value in parts['average'].items():
         average[name].copy_(value)
     moments = {}
-    for name, value in part('optimiser').items():
+    for name, value in parts['optimiser'].items():
         number, key = name.split('.', 1)
         moments.setdefault(int(number), {})[key] = value
     whole = optimiser.state_dict()

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """From a training's checkpoint to weights with a card."""
 
-import json
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from astrodenoise._version import __version__
 from astrodenoise.model import ModelConfig
-from astrodenoise.training.checkpoint import FILE
+from astrodenoise.training.checkpoint import read_checkpoint
 
 __all__ = ['export_weights']
 
@@ -46,23 +45,13 @@ def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause
     FileNotFoundError
         If the folder holds no checkpoint.
     """
-    from safetensors import safe_open
-
     from astrodenoise.weights import save_weights
 
-    file = Path(folder) / FILE
-    if not file.is_file():
-        msg = f'there is no checkpoint in {str(folder)!r}'
-        raise FileNotFoundError(msg)
-    tensors = {}
-    with safe_open(file, framework='pt') as checkpoint:
-        state = json.loads(checkpoint.metadata()['state'])
-        for key in checkpoint.keys():  # noqa: SIM118 - the file is no dict
-            if key.startswith('average.'):
-                name = key.removeprefix('average.')
-                value = checkpoint.get_tensor(key)
-                full = any(part in name for part in FULL_PRECISION)
-                tensors[name] = value.float() if full else value.half()
+    state, parts = read_checkpoint(folder)
+    tensors = {
+        name: value.float() if any(part in name for part in FULL_PRECISION) else value.half()
+        for name, value in parts['average'].items()
+    }
     config = state['config']
     data = {k: v for k, v in config['data'].items() if k != 'material'}
     card = {
