@@ -142,6 +142,17 @@ class LocalLevel:
         """
         return self._plane_at(rows, cols) + _interpolate(self.fine, BLOCK, rows, cols)
 
+    def fine_whole(self):
+        """
+        Evaluate the level on 20 px at every pixel.
+
+        Returns
+        -------
+        level : `numpy.ndarray`, (H, W), float64
+            In the unit of the data.
+        """
+        return self.fine_at(*(np.arange(n) for n in self.shape))
+
     def wide_at(self, rows, cols):
         """
         Evaluate the level on 110 px.

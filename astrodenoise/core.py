@@ -293,11 +293,12 @@ def _load_engine(settings):
 def _remove_noise(data, plane, engine, settings):
     """Take the noise out of one plane, in place; the number of pixels that the limit held back."""
     tiles = n_tiles(data.shape, settings.tile_size, settings.overlap)
+    predict = engine.predictor(condition(plane.noise))
     r = blend_tiles(
         data.shape,
         plane.cut,
-        engine.predictor(condition(plane.noise)),
-        n_out=2,
+        lambda batch: predict(batch)[:, :1],  # the error of the prediction is not blended
+        n_out=1,
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         blend=settings.blend,

@@ -12,7 +12,7 @@ from scipy import ndimage
 from astrodenoise.background import fill_nearest, local_level
 from astrodenoise.noisemodel import LAGS, MAP_BLOCK, PlaneNoise
 
-__all__ = ['measure_plane']
+__all__ = ['fine_scale_sigma', 'measure_plane']
 
 MIN_PIXELS = 1024  # fewer valid pixels than this cannot tell their noise
 CELL = 64  # px, side of a cell of statistics
@@ -42,6 +42,23 @@ def _fine_scale(values):
     """Apply the 3x3 kernel that no plane passes; white noise keeps its rms (H - 2, W - 2)."""
     across = values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]
     return (across[2:] - 2 * across[1:-1] + across[:-2]) / 6
+
+
+def fine_scale_sigma(plane):
+    """
+    Rms of a plane's finest scale: its noise, and what structure there is at the scale of a pixel.
+
+    Parameters
+    ----------
+    plane : `numpy.ndarray`, (H, W), float
+        Every value finite.
+
+    Returns
+    -------
+    sigma : float
+        In the unit of the data, as for white noise.
+    """
+    return float(_fine_sigma(_fine_scale(plane).ravel()))
 
 
 def _inner(valid):
@@ -382,7 +399,7 @@ def measure_plane(data, valid, *, integer=False, level=None):
     step = _quantisation_step(data, valid, integer)
     if level is None:
         level = local_level(data, valid)
-    background = level.fine_at(np.arange(shape[0]), np.arange(shape[1]))
+    background = level.fine_whole()
     contrast = np.where(valid, data - background, 0)
     scale = _power_of_two(contrast, valid)
     if scale == 0:

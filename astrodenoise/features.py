@@ -58,8 +58,7 @@ class NormalisedPlane:
         """Sigma of every pixel, the law taken at its signal level."""
         if self.noise.plane is not None or (len(self.noise.law) == 1 and not self.noise.slope):
             return self.noise.sigma_at(None)
-        height, width = self.data.shape
-        background = self.level.fine_at(np.arange(height), np.arange(width))
+        background = self.level.fine_whole()
         data = self.data if self.everything else np.where(self.valid, self.data, background)
         first = self.noise.sigma_at(background)
         return self.noise.sigma_at(signal_level(data, background, first))

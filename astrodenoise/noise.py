@@ -224,7 +224,7 @@ def _plane_law(level, variance):
     return float(start), float(slope)
 
 
-def _smoothed_plane(sigma, data, good, level):
+def _smoothed_plane(sigma, data, good, background):
     """
     Smooth a plane of sigma over 5 px without diluting the cores of stars.
 
@@ -234,7 +234,6 @@ def _smoothed_plane(sigma, data, good, level):
     if not known.any():
         msg = 'noise holds no positive finite sigma at any usable pixel: pass noise="measure"'
         raise ValueError(msg)
-    background = level.fine_at(*(np.arange(n) for n in data.shape))
     first = float(np.median(sigma[known]))
     signal = signal_level(np.where(good, data, background), background, first)
     unit = first**2
@@ -249,8 +248,8 @@ def _smoothed_plane(sigma, data, good, level):
 
 def _from_plane(sigma, data, good, level, measured, source):
     """Noise from a plane of sigma, its level checked against the frame's own."""
-    plane = _smoothed_plane(sigma, data, good, level)
-    background = level.fine_at(*(np.arange(n) for n in data.shape))
+    background = level.fine_whole()
+    plane = _smoothed_plane(sigma, data, good, background)
     noise = measured or PlaneNoise(data.shape, float(np.median(data[good])), 1.0)
     if measured is not None:
         plane = plane / _mismatch(plane, measured, good, background)

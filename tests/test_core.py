@@ -176,7 +176,7 @@ def test_a_frame_that_varies_without_noise_needs_noise():
 
 def test_no_box_moves_out_of_proportion(noisy, monkeypatch):
     def nine(shape, *args, **keywords):
-        return np.full((2, *shape), 9.0, np.float32)
+        return np.full((1, *shape), 9.0, np.float32)
 
     monkeypatch.setattr(core, 'blend_tiles', nine)
     with pytest.warns(LimitedWarning, match='held back'):

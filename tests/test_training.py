@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from astrodenoise.estimate import fine_scale_sigma
 from astrodenoise.training import material, trainer
 from astrodenoise.training.config import load_config
 from astrodenoise.training.export import export_weights
@@ -192,7 +193,7 @@ def test_pictures_that_are_clipped_are_left_out(tmp_path, rng):
     assert passed['pictures'] == len(scenes)
     scene = scenes[0][1]
     # its own noise is at most a fifth of the unit that is added
-    assert material._own_noise(scene) < 0.25
+    assert fine_scale_sigma(scene) < 0.25
     assert scene.max() > 3
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from astrodenoise.estimate import fine_scale_sigma
+
 __all__ = ['load_material']
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,6 @@ def _crops(image, size=CROP, smallest=MIN_CROP):
                 yield image[..., rows[0] : rows[0] + side_y, cols[0] : cols[0] + side_x]
 
 
-def _own_noise(plane):
-    """Rms of the finest scale: noise, and what structure there is at the scale of a pixel."""
-    fine = plane[2:, 2:] - 2 * plane[1:-1, 2:] + plane[:-2, 2:]
-    fine = fine - 2 * (plane[2:, 1:-1] - 2 * plane[1:-1, 1:-1] + plane[:-2, 1:-1])
-    fine = (fine + plane[2:, :-2] - 2 * plane[1:-1, :-2] + plane[:-2, :-2]) / 6
-    return 1.4826 * float(np.median(np.abs(fine)))
-
-
 def _picture_scenes(path):
     """Clean crops of a stretched 8-bit picture, binned 2x2, in units of five times its noise."""
     from PIL import Image
@@ -61,7 +55,7 @@ def _picture_scenes(path):
         if crop[3].mean() > MAX_CLIPPED * 10 or _colour_mottle(crop[:3]) > MAX_MOTTLE:
             continue
         luminance = np.tensordot([0.2126, 0.7152, 0.0722], crop[:3], axes=1)
-        noise = max(_own_noise(luminance), 0.3)  # binned 8-bit levels are rounded, too
+        noise = max(fine_scale_sigma(luminance), 0.3)  # binned 8-bit levels are rounded, too
         yield ((luminance - np.quantile(luminance, 0.05)) / (noise / OWN_NOISE)).astype(np.float32)
 
 
@@ -82,7 +76,7 @@ def _frame_scenes(path):
     for crop in _crops(data):
         if not np.isfinite(crop).all():
             continue
-        noise = _own_noise(crop)
+        noise = fine_scale_sigma(crop)
         if noise <= 0:
             continue
         scene = (crop - np.quantile(crop, 0.1)) / (noise / OWN_NOISE)
