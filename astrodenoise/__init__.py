@@ -16,9 +16,18 @@ _MODULE_OF = {
     'denoise': 'core',
     'measure_noise': 'noise',
     'read_provenance': 'provenance',
+    'star_mask': 'starmask',
 }
 
-__all__ = ['FrameNoise', '__version__', 'conf', 'denoise', 'measure_noise', 'read_provenance']
+__all__ = [
+    'FrameNoise',
+    '__version__',
+    'conf',
+    'denoise',
+    'measure_noise',
+    'read_provenance',
+    'star_mask',
+]
 
 
 def __getattr__(name):

@@ -287,12 +287,18 @@ def _add_denoise(parser):
 
 def _add_train(parser):
     add = parser.add_argument
-    add('config', metavar='CONFIG', help='TOML file, or a preset: default, smoke')
+    add('config', metavar='CONFIG',
+        help='TOML file, or a preset: default, colour, paper, smoke')
     add('-o', '--output', metavar='DIR', help="folder of checkpoints and logs, instead of CONFIG's")
     add('--resume', action='store_true', help='go on from the last checkpoint')
     add('--time-limit', type=_duration, metavar='TIME',
         help='stop with a checkpoint after 90s, 9m, 2h ...')
     add('--device', help='cpu or cuda (default: the best there is)')
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--pack', metavar='FILE',
+        help='do not train: write all scenes, star masks and pairs to a file of 50 MB at most, for '
+             '`python -m astrodenoise.training CONFIG --data FILE` where only torch is installed')
+    group.add_argument('--data', metavar='FILE', help='train on such a file')
     parser.set_defaults(verbose=1)  # the log of the losses is what one waits for
 
 
@@ -355,6 +361,13 @@ def _run_train(args):
         config = load_config(args.config)
     except (OSError, TypeError, ValueError) as error:
         raise argparse.ArgumentError(None, _reason(error)) from error
+    if args.pack:
+        from astrodenoise.training.library import make_library
+        from astrodenoise.training.pack import write_pack
+
+        counts = write_pack(args.pack, make_library(config))
+        print(f'{args.pack}: ' + ', '.join(f'{n} {name}' for name, n in counts.items()))
+        return _DONE
     from astrodenoise.training.trainer import train
 
     train(
@@ -363,6 +376,7 @@ def _run_train(args):
         time_limit=args.time_limit,
         device=args.device,
         output=args.output,
+        data=args.data,
     )
     return _DONE
 

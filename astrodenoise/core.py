@@ -61,7 +61,8 @@ def denoise(
     overlap : float, optional
         Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
     model : str, optional
-        'default', the name of a shipped model, or the path of a safetensors file with its card.
+        'default' ('colour' for three planes together, else 'mono'), the name of a shipped model,
+        or the path of a safetensors file with its card.
     strength : float, optional
         Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
     limit : float or None, optional
@@ -75,8 +76,8 @@ def denoise(
     star_mask : None, optional
         Not there yet: anything but None raises NotImplementedError.
     channels : {None, 'separate', 'joint'}, optional
-        How planes are taken: each by itself (default), or three together as one camera's colours;
-        until a colour model is shipped both go plane by plane.
+        How planes are taken: each by itself (default), or three together as one camera's red,
+        green and blue.
     saturation : float or `~astropy.units.Quantity`, optional
         Pixels at or above it come back as they are; by default the header's SATURATE or the
         frame's own pile-up.
@@ -142,16 +143,18 @@ def denoise(
     levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
     measured = _noise_or_constant(frame, noise, levels)
     engine = _load_engine(settings)
-    result, sigmas, counts = frame.data.copy(), [], []
-    for number, plane_noise in enumerate(measured.planes):
-        plane = NormalisedPlane(
-            frame.data[number], frame.valid[number], plane_noise, level=levels[number]
+    planes = [
+        NormalisedPlane(data, valid, plane_noise, level=level)
+        for data, valid, plane_noise, level in zip(
+            frame.data, frame.valid, measured.planes, levels, strict=True
         )
-        sigmas.append(np.broadcast_to(np.float32(plane.sigma), plane.data.shape))
-        n_limited = 0
-        if strength > 0 and plane_noise.sigma > 0:
-            n_limited = _remove_noise(result[number], plane, engine, settings)
-        counts.append(n_limited)
+    ]
+    result, counts = frame.data.copy(), []
+    n_together = engine.weights.config.planes
+    for first in range(0, len(planes), n_together):
+        together = slice(first, first + n_together)
+        counts += _remove_noise(result[together], planes[together], engine, settings)
+    sigmas = [np.broadcast_to(np.float32(plane.sigma), plane.data.shape) for plane in planes]
     _warn_if_limited(counts, frame)
     record = _record(settings, engine, frame, measured, validity, counts)
     return frame.close(
@@ -275,11 +278,16 @@ def _load_engine(settings):
     """Load the network and check that the tiles fit it."""
     from astrodenoise.engine import load_engine
 
-    model = 'mono' if settings.model == 'default' else settings.model
+    model = settings.model
+    if model == 'default':
+        model = 'colour' if settings.channels == 'joint' else 'mono'
     engine = load_engine(model, settings.device, settings.precision)
     config = engine.weights.config
-    if config.planes != 1:
-        msg = f'model {settings.model!r} takes {config.planes} planes together: use a mono model'
+    if config.planes != 1 and settings.channels != 'joint':
+        msg = (
+            f"model {settings.model!r} takes {config.planes} planes together: pass channels='joint'"
+            ', or use a mono model'
+        )
         raise ValueError(msg)
     if settings.tile_size % config.stride:
         msg = (
@@ -290,21 +298,31 @@ def _load_engine(settings):
     return engine
 
 
-def _remove_noise(data, plane, engine, settings):
-    """Take the noise out of one plane, in place; the number of pixels that the limit held back."""
-    tiles = n_tiles(data.shape, settings.tile_size, settings.overlap)
-    predict = engine.predictor(condition(plane.noise))
-    r = blend_tiles(
-        data.shape,
-        plane.cut,
-        lambda batch: predict(batch)[:, :1],  # the error of the prediction is not blended
-        n_out=1,
+def _remove_noise(data, planes, engine, settings):
+    """Take the noise out of planes, in place; the number of pixels of each that were held back."""
+    if settings.strength == 0 or all(plane.missing for plane in planes):
+        return [0] * len(planes)
+    shape = data.shape[1:]
+    tiles = n_tiles(shape, settings.tile_size, settings.overlap)
+    predict = engine.predictor(np.concatenate([condition(plane.noise) for plane in planes]))
+    noise = blend_tiles(
+        shape,
+        lambda rows, cols: np.concatenate([plane.cut(rows, cols) for plane in planes]),
+        lambda batch: predict(batch)[:, : len(planes)],  # the predicted error is not blended
+        n_out=len(planes),
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         blend=settings.blend,
         batch_size=min(settings.batch_size or BATCH_SIZE, tiles),
         progress_bar=settings.progress_bar,
-    )[0]
+    )
+    return [_take(r, *plane, settings) for r, *plane in zip(noise, data, planes, strict=True)]
+
+
+def _take(r, data, plane, settings):
+    """Take the noise ``r`` from a plane's data, in place; the number of pixels held back."""
+    if plane.missing:
+        return 0
     r[~plane.valid] = 0
     limited = None
     if settings.limit is not None:

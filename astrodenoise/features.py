@@ -54,6 +54,11 @@ class NormalisedPlane:
         self._rows = np.asarray(noise.rows or [0.0] * height, np.float32)
         self._columns = np.asarray(noise.columns or [0.0] * width, np.float32)
 
+    @property
+    def missing(self):
+        """Whether there is nothing to denoise: no noise, or no valid pixel (bool)."""
+        return self.noise.sigma == 0 or not self.valid.any()
+
     def _sigma_plane(self):
         """Sigma of every pixel, the law taken at its signal level."""
         if self.noise.plane is not None or (len(self.noise.law) == 1 and not self.noise.slope):
@@ -75,8 +80,10 @@ class NormalisedPlane:
         Returns
         -------
         features : `numpy.ndarray`, (6, rows, cols), float32
-            The channels.
+            The channels; zeros where the plane is missing.
         """
+        if self.missing:
+            return np.zeros((N_FEATURES, len(rows), len(cols)), np.float32)
         at = np.ix_(rows, cols)
         fine, wide = self.level.fine_at(rows, cols), self.level.wide_at(rows, cols)
         sigma = self.sigma[at] if isinstance(self.sigma, np.ndarray) else self.sigma

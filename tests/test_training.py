@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Scenes, synthetic noise, tiles, losses and the loop."""
+"""Scenes, synthetic noise, tiles, the library and its real material."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,27 +9,23 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astrodenoise.estimate import fine_scale_sigma
-from astrodenoise.training import material, trainer
+from astrodenoise.training import material
 from astrodenoise.training.config import load_config
-from astrodenoise.training.export import export_weights
-from astrodenoise.training.losses import calibration_loss, residual_loss
-from astrodenoise.training.scenes import KINDS, PointSpread, add_stars, draw_scene
-from astrodenoise.training.synthesis import NoiseRanges, correlation_kernel, observe
-from astrodenoise.training.tiles import (
-    VALIDATION_SEED,
-    Scene,
-    scene_library,
-    scene_tiles,
-    split_by_scene,
-    tile_rounds,
+from astrodenoise.training.library import Scene, make_library, split_by_scene, with_stars
+from astrodenoise.training.losses import LossConfig
+from astrodenoise.training.scenes import KINDS, draw_scene
+from astrodenoise.training.stars import PointSpread, add_stars
+from astrodenoise.training.synthesis import (
+    NoiseRanges,
+    correlation_kernel,
+    observe,
+    observe_planes,
 )
-from astrodenoise.training.trainer import learning_rate, train
-from astrodenoise.weights import load_weights
-from helpers import run_python
+from astrodenoise.training.tiles import scene_tiles, tile_rounds
 
 QUIET = NoiseRanges(
     exposure=(1, 1), shot=0, correlated=0, banding=0, blotches=0, depth=0, low_noise=0, stretched=0,
-    quantised=0, saturated=0, masked=0, planes=0, told=0,
+    quantised=0, saturated=0, masked=0, planes=0, told=0, unlike=0, missing=0,
 )  # fmt: skip
 
 
@@ -135,28 +130,174 @@ def test_kernels_keep_the_rms(seed):
 
 
 def test_tiles_are_a_function_of_the_seed():
-    scene = Scene('x', draw_scene(np.random.default_rng(1), (160, 160), 'stars'))
+    scene = Scene('x', draw_scene(np.random.default_rng(1), (160, 160), 'stars', n_planes=1))
     one, two = (scene_tiles(scene, (5, 6), tile_size=64) for _ in range(2))
     assert len(one) == 4
-    for name in ('features', 'condition', 'target', 'weight'):
+    for name in ('features', 'condition', 'target', 'weight', 'stars'):
         assert_array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_target_is_the_noise_in_units_of_the_sigma_that_is_told():
-    scene = Scene('x', np.zeros((256, 256), np.float32))
+    scene = Scene('x', np.zeros((1, 256, 256), np.float32))
     tiles = scene_tiles(scene, 3, tile_size=128, ranges=QUIET)
     assert abs(float(tiles.target.std()) - 1) < 0.03
     contrast = tiles.features[:, 1] / 0.25  # of a blank frame: the noise less its local mean
     assert np.corrcoef(contrast.ravel(), tiles.target.ravel())[0, 1] > 0.99
 
 
+def small(**changes):
+    """Give a configuration with a few small scenes."""
+    config = load_config('smoke')
+    data = replace(
+        config.data, **({'scenes': 3, 'scene_size': 128, 'validation_scenes': 3} | changes)
+    )
+    return replace(config, data=data)
+
+
 def test_rounds_start_anywhere():
-    library = scene_library(3, size=128, seed=2)
-    rounds = tile_rounds(library, 9, round_scenes=2, tile_size=64)
+    scenes = make_library(small()).scenes
+    rounds = tile_rounds(scenes, 9, round_scenes=2, tile_size=64)
     next(rounds)
     second = next(rounds)
-    again = next(tile_rounds(library, 9, start=1, round_scenes=2, tile_size=64))
+    again = next(tile_rounds(scenes, 9, start=1, round_scenes=2, tile_size=64))
     assert_array_equal(second.target, again.target)
+
+
+def test_rounds_prepared_ahead_are_the_same():
+    scenes = make_library(small()).scenes
+    plain = tile_rounds(scenes, 9, round_scenes=2, tile_size=64)
+    ahead = tile_rounds(scenes, 9, round_scenes=2, tile_size=64, ahead=2)
+    for _ in range(3):
+        assert_array_equal(next(plain).target, next(ahead).target)
+
+
+def test_processes_share_the_rounds():
+    scenes = make_library(small()).scenes
+    alone = tile_rounds(scenes, 9, round_scenes=2, tile_size=64)
+    team = [tile_rounds(scenes, 9, start=n, every=2, round_scenes=2, tile_size=64) for n in (0, 1)]
+    for number in range(4):
+        assert_array_equal(next(alone).target, next(team[number % 2]).target)
+
+
+def test_clean_and_noisy_differ_by_the_target():
+    scene = Scene('x', draw_scene(np.random.default_rng(3), (128, 128), 'galaxy', n_planes=1))
+    tiles = scene_tiles(scene, 4, tile_size=64, ranges=QUIET)
+    assert_allclose(tiles.noisy, tiles.clean + tiles.target, rtol=1e-4, atol=1e-3)
+    assert tiles.ground_truth.shape == (4, 2, 64, 64)
+    # the contrast of the clean tile has no grain
+    assert fine_scale_sigma(tiles.clean[0, 0].numpy()) < 0.2
+
+
+# --- planes seen together ------------------------------------------------------------------------
+
+
+def test_planes_of_a_scene_show_the_same_objects_in_colours_of_their_own():
+    scene = draw_scene(np.random.default_rng(8), (128, 128), 'galaxy', n_planes=3)
+    assert scene.shape == (3, 128, 128)
+    red, green, blue = scene.reshape(3, -1)
+    assert np.corrcoef(red, blue)[0, 1] > 0.5
+    assert not np.allclose(red, blue * (red.max() / blue.max()), rtol=0.05, atol=0.1)
+    assert not np.allclose(red, green)
+
+
+def test_planes_of_one_camera_have_noise_of_one_kind_but_their_own():
+    clean = torch.zeros(3, 256, 256)
+    rng, generator = np.random.default_rng(2), torch.Generator().manual_seed(2)
+    seen = observe_planes(clean, rng, generator, ranges=replace(QUIET, correlated=1.0))
+    noise = torch.stack([(s.noisy - s.clean).flatten() for s in seen]).numpy()
+    assert np.abs(np.corrcoef(noise)[np.triu_indices(3, 1)]).max() < 0.02
+    neighbours = [
+        np.corrcoef(n.reshape(256, 256)[:, 1:].ravel(), n.reshape(256, 256)[:, :-1].ravel())[0, 1]
+        for n in noise
+    ]
+    assert np.ptp(neighbours) < 0.03
+    unlike = replace(QUIET, correlated=1.0, unlike=1.0)
+    seen = observe_planes(clean, rng, generator, ranges=unlike)
+    noise = [(s.noisy - s.clean).numpy() for s in seen]
+    neighbours = [np.corrcoef(n[:, 1:].ravel(), n[:, :-1].ravel())[0, 1] for n in noise]
+    assert np.ptp(neighbours) > 0.03
+
+
+def test_chroma_blotches_cancel_in_the_sum():
+    clean = torch.zeros(3, 256, 256)
+    ranges = replace(QUIET, blotches=1.0, blotch_sigma=(0.5, 0.5))
+    rng, generator = np.random.default_rng(2), torch.Generator().manual_seed(2)
+    seen = observe_planes(clean, rng, generator, ranges=ranges)
+    noise = torch.stack([s.noisy - s.clean for s in seen])
+
+    def coarse(image):
+        return float(torch.nn.functional.avg_pool2d(image[None], 4).std())
+
+    # white noise of rms 1 leaves 1/4 in means of 16 pixels
+    assert coarse(noise[0]) > 0.35
+    assert coarse(noise.mean(dim=0)) == pytest.approx(0.25 / np.sqrt(3), rel=0.1)
+    for plane in seen:
+        assert float(((plane.noisy - plane.clean) / plane.sigma).std()) == pytest.approx(
+            1, abs=0.05
+        )
+
+
+def test_missing_planes_are_zeros_that_do_not_count():
+    scene = Scene('x', draw_scene(np.random.default_rng(1), (128, 128), 'stars', n_planes=3))
+    tiles = scene_tiles(scene, 3, tile_size=64, ranges=replace(QUIET, missing=1.0))
+    counts = tiles.weight.sum(dim=(0, 2, 3))
+    missing = int(counts.argmin())
+    assert counts[missing] == 0
+    assert not tiles.features[:, 6 * missing : 6 * missing + 6].any()
+    assert sorted(counts > 0) == [False, True, True]
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+def paired(rng):
+    """Give a scene with a real noisy frame."""
+    clean = draw_scene(np.random.default_rng(5), (128, 128), 'stars', n_planes=1).clip(-5, 50)
+    noisy = clean + rng.normal(0, 1, clean.shape).astype(np.float32)
+    valid = np.ones(clean.shape, bool)
+    return Scene('pair', clean, brightest=1.0, noisy=noisy, valid=valid)
+
+
+def test_pairs_are_shown_with_their_own_noise_or_with_added_noise(rng):
+    scene = paired(rng)
+    real = [scene_tiles(scene, (1, n), tile_size=128, pair_share=1.0) for n in range(2)]
+    own = (scene.noisy - scene.image).ravel()
+    for tiles in real:
+        # turned in any way, but the same values
+        ratio = np.sort(tiles.target.numpy().ravel()) / np.sort(own)
+        assert np.median(ratio) == pytest.approx(1, abs=0.05)
+        assert np.std(ratio[np.abs(np.sort(own)) > 0.5]) < 0.01
+    added = scene_tiles(scene, (1, 0), tile_size=128, ranges=QUIET, pair_share=0.0)
+    assert not np.allclose(np.sort(added.target.numpy().ravel()), np.sort(own), rtol=1e-3)
+
+
+# --- star masks of scenes ------------------------------------------------------------------------
+
+
+def test_star_masks_go_with_the_tiles():
+    scene = with_stars(
+        Scene('x', draw_scene(np.random.default_rng(7), (128, 128), 'stars', n_planes=1))
+    )
+    assert scene.stars.shape == (3, 128, 128)
+    faint, nominal, bright = (mask.mean() for mask in scene.stars)
+    assert faint <= nominal <= bright
+    tiles = scene_tiles(scene, 2, tile_size=128, ranges=QUIET)
+    assert 0 < float(tiles.stars.mean()) < 0.5
+    assert float(tiles.stars.max()) > 0.95
+    # the mask is turned as the scene is: what is brightest lies in it
+    brightest = tiles.clean[0, 0] > 0.7 * tiles.clean.max()
+    assert float(tiles.stars[0, 0][brightest].mean()) > 0.7
+    assert_array_equal(tiles.ground_truth[:, 1:], tiles.stars)
+
+
+def test_masks_are_made_where_the_loss_looks_at_them():
+    assert all(scene.stars is None for scene in make_library(small()).scenes)
+    looking = replace(small(), loss=LossConfig(gamma=0.1))
+    library = make_library(looking)
+    assert all(scene.stars is not None for scene in library.scenes + library.held_out)
+
+
+# --- the split -----------------------------------------------------------------------------------
 
 
 def test_split_is_by_object_and_about_one_in_five():
@@ -164,15 +305,17 @@ def test_split_is_by_object_and_about_one_in_five():
     held_out = [split_by_scene(name) for name in names]
     assert 0.17 < np.mean(held_out) < 0.23
     assert held_out == [split_by_scene(name) for name in names]
-    library = scene_library(1, size=64, material=[(n, np.zeros((64, 64))) for n in names[:50]])
-    assert not any(split_by_scene(scene.name) for scene in library[1:])
 
 
-def test_validation_scenes_are_never_trained_on():
-    trained = {scene.name for scene in scene_library(4, size=64, seed=1)}
-    assert trained.isdisjoint(
-        scene.name for scene in scene_library(4, size=64, seed=VALIDATION_SEED + 1)
-    )
+def test_no_scene_is_in_both_parts():
+    library = make_library(small())
+    assert {s.name for s in library.scenes}.isdisjoint(s.name for s in library.held_out)
+    assert len(library.held_out) == 3
+
+
+def test_nothing_to_train_on_is_an_error():
+    with pytest.raises(ValueError, match='0 scenes for training'):
+        make_library(small(scenes=0))
 
 
 # --- real material -------------------------------------------------------------------------------
@@ -191,7 +334,7 @@ def test_pictures_that_are_clipped_are_left_out(tmp_path, rng):
     scenes, passed = material.load_material(tmp_path)
     assert {name for name, _ in scenes} == {'good.jpg'}
     assert passed['pictures'] == len(scenes)
-    scene = scenes[0][1]
+    scene = scenes[0][1][0]
     # its own noise is at most a fifth of the unit that is added
     assert fine_scale_sigma(scene) < 0.25
     assert scene.max() > 3
@@ -207,143 +350,3 @@ def test_shared_frames_pass(shared_data):
     assert passed['pictures'] > 20
     assert all(np.isfinite(scene).all() for _, scene in scenes)
     assert not any(name.startswith(material.PLATES) for name, _ in scenes)
-
-
-# --- losses --------------------------------------------------------------------------------------
-
-
-def test_residual_loss_is_the_mean_square_over_what_counts():
-    target = torch.zeros(1, 1, 2, 2)
-    weight = torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])
-    r = torch.tensor([[[[1.0, 2.0], [0.0, 100.0]]]])
-    assert float(residual_loss(r, target, weight)) == pytest.approx(5 / 3)
-    assert float(residual_loss(r, target, torch.zeros_like(r))) == 0
-
-
-def test_calibration_loss_is_least_where_s_is_the_rms_error():
-    torch.manual_seed(0)
-    target, r = torch.zeros(1, 1, 100, 100), 0.3 * torch.randn(1, 1, 100, 100)
-    weight = torch.ones_like(r)
-    losses = {
-        s: float(calibration_loss(torch.full_like(r, np.log(s)), r, target, weight))
-        for s in (0.2, 0.27, 0.3, 0.33, 0.5)
-    }
-    assert min(losses, key=losses.get) == 0.3
-
-
-def test_calibration_does_not_move_r():
-    r = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    log_s = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    calibration_loss(log_s, r, torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).backward()
-    assert r.grad is None
-    assert log_s.grad is not None
-
-
-# --- the loop ------------------------------------------------------------------------------------
-
-
-def short(tmp_path, **changes):
-    """Give a very short training."""
-    config = load_config('smoke')
-    optimiser = replace(config.optimiser, **({'steps': 8, 'validate_every': 4} | changes))
-    data = replace(config.data, scenes=3, scene_size=128, round_scenes=4)
-    return replace(config, optimiser=optimiser, data=data, output=str(tmp_path))
-
-
-def interrupted_after(steps, config, monkeypatch, clock):
-    """Train until a time limit comes after some steps."""
-    done = []
-
-    def rate(step, optimiser):
-        done.append(step)
-        return learning_rate(step, optimiser)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer, 'learning_rate', rate)
-        patched.setattr(
-            trainer.time, 'monotonic', lambda: next(clock) * 1e-9 + 100 * (len(done) >= steps)
-        )
-        return train(config, precision='float32', time_limit=50)
-
-
-def test_smoke_training_learns_and_its_weights_can_be_used(tmp_path):
-    result = train('smoke', output=tmp_path, precision='float32')
-    assert result['step'] == 60
-    assert np.mean(result['losses'][-10:]) < 0.7 * np.mean(result['losses'][:10])
-    assert result['gains']['mean'] > 1.5
-    card = export_weights(tmp_path, tmp_path / 'smoke.safetensors', version='1')
-    assert load_weights(tmp_path / 'smoke.safetensors').name == 'smoke'
-    assert card['training']['steps'] == 60
-    assert card['training']['scenes'] == {'simulated': 8}
-    assert 'material' not in card['training']['data']
-    log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
-    assert any('gain_mean' in line for line in log)
-
-
-def test_resumed_training_is_the_unbroken_one(tmp_path, monkeypatch):
-    unbroken = train(short(tmp_path / 'a'), precision='float32')
-    # a clock that passes the limit after five steps
-    config, clock = short(tmp_path / 'b'), iter(range(10**6))
-    stopped = interrupted_after(5, config, monkeypatch, clock)
-    assert stopped['step'] == 5
-    resumed = train(config, precision='float32', resume=True)
-    assert_allclose(stopped['losses'] + resumed['losses'], unbroken['losses'], rtol=1e-6)
-    assert_allclose(resumed['gains']['mean'], unbroken['gains']['mean'], rtol=1e-5)
-
-
-def test_time_limit_stops_and_keeps_a_checkpoint(tmp_path):
-    result = train(short(tmp_path, steps=10**6), precision='float32', time_limit=2)
-    assert 0 < result['step'] < 10**6
-    assert (tmp_path / 'checkpoint.safetensors').is_file()
-    assert result['tiles_per_second'] > 0
-
-
-def test_a_checkpoint_is_not_overwritten_by_chance(tmp_path):
-    train(short(tmp_path, steps=1))
-    with pytest.raises(FileExistsError, match='resume'):
-        train(short(tmp_path, steps=1))
-    with pytest.raises(FileNotFoundError, match='no checkpoint'):
-        train(short(tmp_path / 'none'), resume=True)
-
-
-def test_learning_rate_rises_stays_and_falls():
-    optimiser = load_config('default').optimiser
-    rates = np.array([learning_rate(step, optimiser) for step in range(optimiser.steps + 1)])
-    assert rates.argmax() >= optimiser.warmup_steps - 1
-    assert rates.max() == optimiser.learning_rate
-    assert rates[-1] == 0
-    assert (np.diff(rates[-optimiser.decay_steps :]) < 0).all()
-
-
-@pytest.mark.parametrize(
-    ('text', 'match'),
-    [
-        ('steps =', 'no valid TOML'),
-        ('[optimiser]\nstep = 3', 'unknown keys'),
-        ('[optimizer]\nsteps = 3', 'unknown entries'),
-    ],
-)
-def test_mistakes_in_a_configuration_are_named(tmp_path, text, match):
-    path = tmp_path / 'config.toml'
-    path.write_text(text)
-    with pytest.raises(ValueError, match=match):
-        load_config(path)
-    with pytest.raises(FileNotFoundError, match='smoke'):
-        load_config(tmp_path / 'nothing.toml')
-
-
-def test_training_runs_without_astropy_photutils_and_galsim(tmp_path):
-    config = tmp_path / 'config.toml'
-    config.write_text(
-        '[model]\nwidths = [8, 8]\nblocks = [1, 1]\n'
-        '[data]\nscenes = 2\nscene_size = 128\ntile_size = 64\nround_scenes = 2\n'
-        'validation_scenes = 1\n[optimiser]\nsteps = 2\nbatch_size = 4\n'
-    )
-    run_python(
-        'import sys\n'
-        "for name in ('astropy', 'photutils', 'galsim', 'ccdproc'):\n"
-        '    sys.modules[name] = None\n'
-        'from astrodenoise.training.__main__ import main\n'
-        f"raise SystemExit(main([{str(config)!r}, '--output', {str(tmp_path / 'run')!r}]))",
-    )
-    assert (tmp_path / 'run' / 'checkpoint.safetensors').is_file()

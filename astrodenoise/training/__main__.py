@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""``python -m astrodenoise.training CONFIG``: train where only torch, numpy and scipy are."""
+"""``python -m astrodenoise.training CONFIG``: train where only torch, NumPy and SciPy are."""
 
 import argparse
 import logging
@@ -27,6 +27,7 @@ def main(argv=None):
     parser.add_argument('--resume', action='store_true', help='go on from the checkpoint')
     parser.add_argument('--time-limit', type=float, help='seconds')
     parser.add_argument('--output', help='folder of checkpoints and logs')
+    parser.add_argument('--data', help='a pack of scenes, made by astrodenoise train --pack')
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', stream=sys.stdout)
     train(
@@ -34,6 +35,7 @@ def main(argv=None):
         resume=options.resume,
         time_limit=options.time_limit,
         output=options.output,
+        data=options.data,
     )
     return 0
 

@@ -1,13 +1,22 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Checkpoints of a training: safetensors and JSON, nothing that could run."""
+"""
+Checkpoints of a training: arrays and JSON in a NumPy archive, nothing that could run.
+
+NumPy alone reads and writes them, so that a training goes on where only torch is installed; the
+archive's checksums tell a damaged file.
+"""
 
 import json
 import os
+import zipfile
 from pathlib import Path
+
+import numpy as np
+import torch
 
 __all__ = ['load_checkpoint', 'read_checkpoint', 'save_checkpoint']
 
-FILE = 'checkpoint.safetensors'
+FILE = 'checkpoint.npz'
 
 
 def save_checkpoint(folder, network, average, optimiser, state):
@@ -26,17 +35,25 @@ def save_checkpoint(folder, network, average, optimiser, state):
         Its state goes along.
     state : dict
         Place in the training, and its configuration; plain types.
-    """
-    from safetensors.torch import save_file
 
-    tensors = {f'network.{k}': v.contiguous() for k, v in network.state_dict().items()}
-    tensors |= {f'average.{k}': v.contiguous() for k, v in average.items()}
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder cannot be written to; the file before it is kept.
+    """
+    tensors = {f'network.{k}': v for k, v in network.state_dict().items()}
+    tensors |= {f'average.{k}': v for k, v in average.items()}
     for number, moments in optimiser.state_dict()['state'].items():
-        tensors |= {f'optimiser.{number}.{k}': v.contiguous() for k, v in moments.items()}
+        tensors |= {f'optimiser.{number}.{k}': v for k, v in moments.items()}
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
     path = Path(folder) / FILE
     temporary = path.with_name(f'.{path.name}.new')
-    save_file(tensors, temporary, metadata={'state': json.dumps(state)})
-    os.replace(temporary, path)
+    try:
+        with temporary.open('wb') as file:
+            np.savez(file, state=np.array(json.dumps(state)), **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_checkpoint(folder):
@@ -59,20 +76,27 @@ def read_checkpoint(folder):
     ------
     FileNotFoundError
         If the folder holds no checkpoint.
+    ValueError
+        If it is damaged.
     """
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
     path = Path(folder) / FILE
     if not path.is_file():
         msg = f'there is no checkpoint in {str(folder)!r}: train there first, without --resume'
         raise FileNotFoundError(msg)
-    with safe_open(path, framework='pt') as file:
-        state = json.loads(file.metadata()['state'])
     parts = {'network': {}, 'average': {}, 'optimiser': {}}
-    for key, value in load_file(path).items():
-        part, name = key.split('.', 1)
-        parts[part][name] = value
+    try:
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as archive:
+            state = json.loads(str(archive['state']))
+            for key in archive.files:
+                if key != 'state':
+                    part, name = key.split('.', 1)
+                    parts[part][name] = torch.from_numpy(archive[key])
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        msg = (
+            f'the checkpoint {path} is damaged ({error}): remove it and train anew, or start from '
+            'weights that were exported before (start = "FILE.safetensors" in the configuration)'
+        )
+        raise ValueError(msg) from error
     return state, parts
 
 
@@ -101,7 +125,7 @@ def load_checkpoint(folder, network, average, optimiser):
     FileNotFoundError
         If the folder holds no checkpoint.
     ValueError
-        If it was written by a network of another shape.
+        If it is damaged, or was written by a network of another shape.
     """
     state, parts = read_checkpoint(folder)
     try:

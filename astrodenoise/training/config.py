@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from astrodenoise.model import ModelConfig
+from astrodenoise.training.losses import LossConfig
 from astrodenoise.training.synthesis import NoiseRanges
 
 __all__ = ['DataConfig', 'OptimiserConfig', 'TrainingConfig', 'load_config']
@@ -28,6 +29,12 @@ class DataConfig:
         Relative frequency of the simulated kinds.
     material : str
         Folder of real clean frames; empty for none.
+    pairs : str
+        Folder of real pairs, see `astrodenoise.training.pairs`; empty for none.
+    noise2noise : bool
+        Whether the second frames of the pairs are as noisy as the first.
+    pair_share : float
+        How often a pair is shown with its own noise; else noise is added to its clean frame.
     seed : int
         Of scenes, noise and order.
     round_scenes : int
@@ -45,6 +52,9 @@ class DataConfig:
         }
     )
     material: str = ''
+    pairs: str = ''
+    noise2noise: bool = False
+    pair_share: float = 0.5
     seed: int = 1
     round_scenes: int = 32
     validation_scenes: int = 24
@@ -63,8 +73,8 @@ class OptimiserConfig:
         After the warm-up.
     warmup_steps, decay_steps : int
         The rate rises linearly over the first and falls to zero as a half cosine over the last.
-    weight_decay, clip_norm, calibration : float
-        AdamW's decay, the largest norm of a gradient, the weight of the error's own loss.
+    weight_decay, clip_norm : float
+        AdamW's decay (0: Adam, as in the paper) and the largest norm of a gradient.
     average : float
         Decay per step of the moving average of the weights, which is what is kept.
     validate_every, log_every : int
@@ -80,7 +90,6 @@ class OptimiserConfig:
     decay_steps: int = 1500
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
-    calibration: float = 0.05
     average: float = 0.999
     validate_every: int = 500
     log_every: int = 50
@@ -104,15 +113,21 @@ class TrainingConfig:
         What is trained on.
     noise : `astrodenoise.training.synthesis.NoiseRanges`
         What noise is added.
+    loss : `astrodenoise.training.losses.LossConfig`
+        What is made small.
     optimiser : `OptimiserConfig`
         How the weights move.
+    start : str
+        Model or weights file to start from; empty for random weights.
     """
 
     name: str = 'mono'
     output: str = 'runs/mono'
+    start: str = ''
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     noise: NoiseRanges = field(default_factory=NoiseRanges)
+    loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def to_dict(self):
@@ -131,6 +146,7 @@ SECTIONS = {
     'model': ModelConfig,
     'data': DataConfig,
     'noise': NoiseRanges,
+    'loss': LossConfig,
     'optimiser': OptimiserConfig,
 }
 
@@ -153,7 +169,7 @@ def load_config(path):
     Parameters
     ----------
     path : str or path-like
-        A TOML file, or the name of a preset: 'default' or 'smoke'.
+        A TOML file, or the name of a preset: 'default', 'paper', 'colour' or 'smoke'.
 
     Returns
     -------
@@ -182,8 +198,9 @@ def load_config(path):
     sections = {
         name: _section(name, kind, content.pop(name, {})) for name, kind in SECTIONS.items()
     }
-    unknown = sorted(set(content) - {'name', 'output'})
+    unknown = sorted(set(content) - {'name', 'output', 'start'})
     if unknown:
-        msg = f'{file} has unknown entries {unknown}; known are name, output, {list(SECTIONS)}'
+        known = ['name', 'output', 'start', *SECTIONS]
+        msg = f'{file} has unknown entries {unknown}; known are {known}'
         raise ValueError(msg)
     return TrainingConfig(**content, **sections)

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from astrodenoise.estimate import fine_scale_sigma
+from astrodenoise.starmask import LUMINANCE
 
-__all__ = ['load_material']
+__all__ = ['crops', 'load_material']
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +27,33 @@ CROP = 512
 MIN_CROP = 256
 
 
-def _crops(image, size=CROP, smallest=MIN_CROP):
-    """Cut an image into crops of at most ``size`` and at least ``smallest`` px."""
+def crops(image, *, size=CROP, smallest=MIN_CROP, unit=128):
+    """
+    Cut an image into pieces.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (..., H, W)
+        Any.
+    size, smallest : int, optional
+        Longest and shortest side of a piece in px.
+    unit : int, optional
+        The sides are multiples of it.
+
+    Yields
+    ------
+    crop : `numpy.ndarray`
+        Views.
+    """
     counts = [max(1, n // size) for n in image.shape[-2:]]
     for rows in np.array_split(np.arange(image.shape[-2]), counts[0]):
         for cols in np.array_split(np.arange(image.shape[-1]), counts[1]):
-            side_y, side_x = (min(len(a), size) // 128 * 128 for a in (rows, cols))
+            side_y, side_x = (min(len(a), size) // unit * unit for a in (rows, cols))
             if min(side_y, side_x) >= smallest:
                 yield image[..., rows[0] : rows[0] + side_y, cols[0] : cols[0] + side_x]
 
 
-def _picture_scenes(path):
+def _picture_scenes(path, n_planes):
     """Clean crops of a stretched 8-bit picture, binned 2x2, in units of five times its noise."""
     from PIL import Image
 
@@ -51,12 +68,14 @@ def _picture_scenes(path):
     binned = pixels.reshape(3, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
     clipped = clipped.reshape(height // 2, 2, width // 2, 2).any(axis=(1, 3))
     stack = np.concatenate([binned, clipped[None]])
-    for crop in _crops(stack, size=384, smallest=128):
+    for crop in crops(stack, size=384, smallest=128):
         if crop[3].mean() > MAX_CLIPPED * 10 or _colour_mottle(crop[:3]) > MAX_MOTTLE:
             continue
-        luminance = np.tensordot([0.2126, 0.7152, 0.0722], crop[:3], axes=1)
-        noise = max(fine_scale_sigma(luminance), 0.3)  # binned 8-bit levels are rounded, too
-        yield ((luminance - np.quantile(luminance, 0.05)) / (noise / OWN_NOISE)).astype(np.float32)
+        planes = crop[:3] if n_planes == 3 else np.tensordot(LUMINANCE, crop[:3], axes=1)[None]
+        # binned 8-bit levels are rounded, too
+        noise = max(*(fine_scale_sigma(plane) for plane in planes), 0.3)
+        sky = np.quantile(planes, 0.05, axis=(1, 2), keepdims=True)
+        yield ((planes - sky) / (noise / OWN_NOISE)).astype(np.float32)
 
 
 def _colour_mottle(crop):
@@ -66,14 +85,16 @@ def _colour_mottle(crop):
     return 1.4826 * float(np.median(np.abs(band - np.median(band))))
 
 
-def _frame_scenes(path):
-    """Clean crops of a linear FITS frame in units of five times its own noise."""
+def _frame_scenes(path, n_planes):
+    """Clean crops of a linear FITS frame, which has one plane, in units of five times its noise."""
+    if n_planes != 1:
+        return
     from astropy.io import fits
 
     with fits.open(path) as hdus:
         data = next(hdu.data for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2)
         data = np.asarray(data, np.float32)
-    for crop in _crops(data):
+    for crop in crops(data):
         if not np.isfinite(crop).all():
             continue
         noise = fine_scale_sigma(crop)
@@ -81,7 +102,7 @@ def _frame_scenes(path):
             continue
         scene = (crop - np.quantile(crop, 0.1)) / (noise / OWN_NOISE)
         if np.quantile(scene, 0.99) > 2:  # else nothing stands out of the noise that is added
-            yield scene.astype(np.float32)
+            yield scene[None].astype(np.float32)
 
 
 PLATES = ('HorseHead', 'M6707HH', 'NGC6819-DSS')  # photographic grain is no clean sky
@@ -95,7 +116,7 @@ SOURCES = {  # source: pattern, reader
 }
 
 
-def load_material(folder):
+def load_material(folder, *, n_planes=1):
     """
     Read clean scenes from a folder of real frames.
 
@@ -103,11 +124,14 @@ def load_material(folder):
     ----------
     folder : str or path-like
         Holds the folders of ``SOURCES``; those that are missing are left out.
+    n_planes : {1, 3}, optional
+        Luminance and linear frames, or red, green and blue of the pictures.
 
     Returns
     -------
     scenes : list of (str, `numpy.ndarray`)
-        Name of the object (file) and a scene, float32, in units of the smallest noise to add.
+        Name of the object (file) and a scene, (P, H, W) float32, in units of the smallest noise
+        to add.
     passed : dict
         Number of crops that passed, by source.
 
@@ -125,8 +149,8 @@ def load_material(folder):
         before = len(scenes)
         for path in sorted(folder.glob(pattern)):
             if not path.name.startswith(PLATES):
-                crops = itertools.islice(read(path), MAX_CROPS)
-                scenes.extend((path.name, scene) for scene in crops)
+                chosen = itertools.islice(read(path, n_planes), MAX_CROPS)
+                scenes.extend((path.name, scene) for scene in chosen)
         passed[source] = len(scenes) - before
         log.info('%s: %d clean crops', source, passed[source])
     return scenes, passed

@@ -10,217 +10,17 @@ noise though it is no object: cosmic rays, hot pixels and trails.
 import numpy as np
 from scipy import ndimage
 
+from astrodenoise.training.stars import (
+    PointSpread,
+    add_stars,
+    cluster_stars,
+    faint_stars,
+    field_stars,
+)
+
 __all__ = ['KINDS', 'draw_scene']
 
 KINDS = ('stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank')
-SMALL, LARGE, HUGE = 10, 40, 120  # half sizes of star stamps in px
-
-
-class PointSpread:
-    """
-    The image of a star: an elliptical Moffat profile, sometimes with diffraction spikes.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Draws FWHM (1.4 to 6 px), beta, ellipticity and spikes.
-    """
-
-    def __init__(self, rng):
-        self.fwhm = float(np.exp(rng.uniform(np.log(1.5), np.log(5.5))))
-        self.beta = float(rng.uniform(2.2, 5.0))
-        self.axis_ratio = float(1 - 0.25 * rng.random() ** 2)
-        self.angle = float(rng.uniform(0, np.pi))
-        self.alpha = self.fwhm / (2 * np.sqrt(2 ** (1 / self.beta) - 1))
-        self.spikes = float(rng.uniform(0.002, 0.02)) if rng.random() < 0.4 else 0.0
-        self.spike_angle = float(rng.uniform(0, np.pi / 2))
-        self.matched = self._matched_area()
-
-    def profile(self, dy, dx):
-        """
-        Evaluate the profile of unit flux.
-
-        Parameters
-        ----------
-        dy, dx : `numpy.ndarray`
-            Distances from the star in px.
-
-        Returns
-        -------
-        profile : `numpy.ndarray`
-            Flux per square pixel.
-        """
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        along, across = cos * dx + sin * dy, cos * dy - sin * dx
-        r2 = (along**2 * self.axis_ratio + across**2 / self.axis_ratio) / self.alpha**2
-        return (self.beta - 1) / (np.pi * self.alpha**2) * (1 + r2) ** -self.beta
-
-    def _matched_area(self):
-        """Root of the sum of the squared profile: peak S/N of a matched filter per unit flux."""
-        grid = np.arange(-15, 16)
-        return float(np.sqrt(np.sum(self.profile(grid[:, None], grid[None, :]) ** 2)))
-
-    def stamps(self, y, x, half):
-        """
-        Draw stars of unit flux on stamps.
-
-        Parameters
-        ----------
-        y, x : `numpy.ndarray`, (N,)
-            Positions in px.
-        half : int
-            Half size of the stamps.
-
-        Returns
-        -------
-        rows, cols : `numpy.ndarray`, (N, 2 * half + 1)
-            Indices of the stamps' pixels.
-        stamps : `numpy.ndarray`, (N, 2 * half + 1, 2 * half + 1)
-            The stars.
-        """
-        offset = np.arange(-half, half + 1)
-        iy, ix = np.round(y).astype(int), np.round(x).astype(int)
-        dy = offset - (y - iy)[:, None]
-        dx = offset - (x - ix)[:, None]
-        if self.fwhm < 2.6 and half <= SMALL:
-            stamps = sum(
-                self.profile(dy[:, :, None] + a, dx[:, None, :] + b)
-                for a in (-1 / 3, 0, 1 / 3)
-                for b in (-1 / 3, 0, 1 / 3)
-            ) / 9
-        else:
-            stamps = self.profile(dy[:, :, None], dx[:, None, :])
-        if self.spikes and half > SMALL:
-            stamps = stamps + self._spike_stamps(dy, dx)
-        return iy[:, None] + offset, ix[:, None] + offset, stamps
-
-    def _spike_stamps(self, dy, dx):
-        """Two crossed spikes that fade with the distance."""
-        spikes = 0
-        for angle in (self.spike_angle, self.spike_angle + np.pi / 2):
-            along = np.cos(angle) * dx[:, None, :] + np.sin(angle) * dy[:, :, None]
-            across = np.cos(angle) * dy[:, :, None] - np.sin(angle) * dx[:, None, :]
-            width = 0.35 * self.fwhm
-            spikes = spikes + np.exp(-0.5 * (across / width) ** 2) / (1 + np.abs(along) / 4) ** 1.5
-        return self.spikes * spikes / (width * 20)
-
-
-def add_stars(image, psf, y, x, flux):
-    """
-    Add stars to an image.
-
-    Parameters
-    ----------
-    image : `numpy.ndarray`, (H, W)
-        Changed in place.
-    psf : `PointSpread`
-        The stars' profile.
-    y, x, flux : `numpy.ndarray`, (N,)
-        Positions in px and total fluxes.
-    """
-    height, width = image.shape
-    small = 40 * psf.fwhm
-    peaks = flux * psf.profile(0.0, 0.0)
-    classes = (
-        (SMALL, peaks <= small),
-        (LARGE, (peaks > small) & (peaks <= 60 * small)),
-        (HUGE, peaks > 60 * small),
-    )
-    for half, chosen in classes:
-        index = np.flatnonzero(chosen)
-        for part in np.array_split(index, max(1, index.size * (2 * half + 1) ** 2 // 2_000_000)):
-            if not part.size:
-                continue
-            rows, cols, stamps = psf.stamps(y[part], x[part], half)
-            stamps = stamps * flux[part][:, None, None]
-            inside = ((rows >= 0) & (rows < height))[:, :, None] & (
-                (cols >= 0) & (cols < width)
-            )[:, None, :]
-            flat = (rows[:, :, None] * width + cols[:, None, :])[inside]
-            image += np.bincount(flat, stamps[inside], height * width).reshape(image.shape)
-
-
-def _positions(rng, n, shape):
-    """Even positions over the frame and 30 px around it."""
-    return [rng.uniform(-30, side + 30, n) for side in shape]
-
-
-def field_stars(rng, shape, psf, density):
-    """
-    Draw positions and fluxes of field stars over six magnitudes and more.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    shape : tuple of int
-        Shape of the frame.
-    psf : `PointSpread`
-        Turns matched-filter S/N into flux.
-    density : float
-        Stars per Mpx above S/N 5.
-
-    Returns
-    -------
-    y, x, flux : `numpy.ndarray`, (N,)
-        Positions in px and total fluxes.
-    """
-    n = rng.poisson(density * (shape[0] + 60) * (shape[1] + 60) / 1e6)
-    slope = rng.uniform(0.5, 1.0)  # of the cumulative counts, as in the sky
-    snr = np.minimum(5 * rng.random(n) ** (-1 / slope), 10 ** rng.uniform(3, 5))
-    return *_positions(rng, n, shape), snr / psf.matched
-
-
-def faint_stars(rng, shape, psf, density):
-    """
-    Draw positions and fluxes of stars at the edge of detection: flat in S/N from 1 to 15.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    shape : tuple of int
-        Shape of the frame.
-    psf : `PointSpread`
-        Turns matched-filter S/N into flux.
-    density : float
-        Stars per Mpx.
-
-    Returns
-    -------
-    y, x, flux : `numpy.ndarray`, (N,)
-        Positions in px and total fluxes.
-    """
-    n = rng.poisson(density * (shape[0] + 60) * (shape[1] + 60) / 1e6)
-    return *_positions(rng, n, shape), rng.uniform(1, 15, n) / psf.matched
-
-
-def cluster_stars(rng, shape, psf):
-    """
-    Draw positions and fluxes of a crowded cluster.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    shape : tuple of int
-        Shape of the frame.
-    psf : `PointSpread`
-        Turns matched-filter S/N into flux.
-
-    Returns
-    -------
-    y, x, flux : `numpy.ndarray`, (N,)
-        Positions in px and total fluxes.
-    """
-    n = int(np.exp(rng.uniform(np.log(200), np.log(6000))) * shape[0] * shape[1] / 2.6e5)
-    core = rng.uniform(0.03, 0.3) * min(shape)
-    radius = core * np.sqrt((1 - rng.random(n) * 0.98) ** (-1 / rng.uniform(0.6, 1.2)) - 1)
-    angle = rng.uniform(0, 2 * np.pi, n)
-    y = rng.uniform(0.2, 0.8) * shape[0] + radius * np.sin(angle)
-    x = rng.uniform(0.2, 0.8) * shape[1] + radius * np.cos(angle)
-    snr = np.minimum(2 * rng.random(n) ** (-1 / rng.uniform(0.5, 1.1)), 10 ** rng.uniform(2.5, 4.5))
-    return y, x, snr / psf.matched
 
 
 def random_field(rng, shape, exponent, *, smallest=0.0):
@@ -388,7 +188,10 @@ def add_impulses(rng, image):
     """
     n = rng.poisson(np.exp(rng.uniform(np.log(3), np.log(150))) * image.size / 2.6e5)
     y, x = (rng.integers(0, side, n) for side in image.shape)
-    height = np.exp(rng.uniform(np.log(4), np.log(100), n))
+    # half of them where a network is tempted to take them for noise
+    height = np.where(
+        rng.random(n) < 0.5, rng.uniform(4, 14, n), np.exp(rng.uniform(np.log(4), np.log(100), n))
+    )
     np.add.at(image, (y, x), np.where(rng.random(n) < 0.15, -0.3, 1) * height)
     for i in np.flatnonzero(rng.random(n) < 0.3):  # tracks of a few pixels
         angle, length = rng.uniform(0, 2 * np.pi), rng.integers(1, 8)
@@ -409,7 +212,76 @@ def add_impulses(rng, image):
         image += trail * (along < rng.uniform(-0.3, 1) * image.shape[0])
 
 
-def draw_scene(rng, shape, kind):
+def colour_of(rng, n_planes, spread):
+    """
+    Draw the relative brightness of a light in each plane.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness; not used for a single plane.
+    n_planes : int
+        Number of planes.
+    spread : float
+        Rms of the logarithm.
+
+    Returns
+    -------
+    colour : `numpy.ndarray`, (P, 1, 1), float64
+        Of mean 1; 1 for a single plane.
+    """
+    if n_planes == 1:
+        return np.ones((1, 1, 1))
+    colour = np.exp(rng.normal(0, spread, n_planes))
+    return (colour / colour.mean())[:, None, None]
+
+
+def star_colours(rng, n_planes, n):
+    """
+    Draw the relative flux of stars in each plane, from blue to red with some scatter.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness; not used for a single plane.
+    n_planes, n : int
+        Number of planes and of stars.
+
+    Returns
+    -------
+    colours : `numpy.ndarray`, (P, N), float64
+        Factors on the flux; 1 for a single plane.
+    """
+    if n_planes == 1:
+        return np.ones((1, n))
+    tilt = np.arange(n_planes)[:, None] - (n_planes - 1) / 2
+    return np.exp(tilt * rng.normal(0, 0.35, n) + rng.normal(0, 0.08, (n_planes, n)))
+
+
+def _add_stars(rng, image, psfs, y, x, flux):
+    """Add stars to every plane, in each plane's own PSF and colour."""
+    colours = star_colours(rng, len(image), len(flux))
+    for plane, psf, colour in zip(image, psfs, colours, strict=True):
+        add_stars(plane, psf, y, x, flux * colour)
+
+
+def _add_galaxies(rng, image, density, psf):
+    """Add small galaxies in as many populations of a colour as there are planes."""
+    for _ in range(len(image)):
+        layer = np.zeros(image.shape[1:])
+        faint_galaxies(rng, layer, density / len(image), psf)
+        image += layer * colour_of(rng, len(image), 0.4)
+
+
+def _add_nebulae(rng, image, low, high):
+    """Add nebulosity; in colour up to three lights of their own shape, as emission lines are."""
+    n_planes = len(image)
+    for _ in range(1 if n_planes == 1 else rng.integers(1, 4)):
+        light = nebula(rng, image.shape[1:]) * np.exp(rng.uniform(np.log(low), np.log(high)))
+        image += light * colour_of(rng, n_planes, 0.7)
+
+
+def draw_scene(rng, shape, kind, *, n_planes=None):
     """
     Draw a noiseless scene.
 
@@ -421,10 +293,13 @@ def draw_scene(rng, shape, kind):
         Shape of the frame.
     kind : {'stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank'}
         What the scene shows.
+    n_planes : int, optional
+        None for one plane (H, W); a number for planes of one field, each with a PSF of its own and
+        every object with a colour of its own.
 
     Returns
     -------
-    scene : `numpy.ndarray`, (H, W), float32
+    scene : `numpy.ndarray`, (H, W) or (P, H, W), float32
         In units of the sky's sigma in a nominal exposure, over a sky of 0.
 
     Raises
@@ -436,26 +311,30 @@ def draw_scene(rng, shape, kind):
         msg = f'kind must be one of {KINDS}, got {kind!r}'
         raise ValueError(msg)
     psf = PointSpread(rng)
-    image = np.zeros(shape)
+    single, n_planes = n_planes is None, n_planes or 1
+    psfs = [psf] if n_planes == 1 else [psf.widened(f) for f in rng.uniform(0.85, 1.2, n_planes)]
+    image = np.zeros((n_planes, *shape))
     if kind == 'nebula':
-        image += nebula(rng, shape) * np.exp(rng.uniform(np.log(0.3), np.log(30)))
+        _add_nebulae(rng, image, 0.3, 30)
     if kind == 'galaxy':
         for _ in range(rng.integers(1, 4)):
-            image += galaxy(rng, shape) * np.exp(rng.uniform(np.log(0.3), np.log(30)))
-        image = ndimage.gaussian_filter(np.minimum(image, 3000), psf.fwhm / 2.355)
+            light = galaxy(rng, shape) * np.exp(rng.uniform(np.log(0.3), np.log(30)))
+            image += light * colour_of(rng, n_planes, 0.3)
+        for plane, spread in zip(image, psfs, strict=True):
+            ndimage.gaussian_filter(np.minimum(plane, 3000), spread.fwhm / 2.355, output=plane)
     if kind == 'faint' or (kind in ('stars', 'galaxy') and rng.random() < 0.3):
-        density = np.exp(rng.uniform(np.log(50), np.log(900)))
-        faint_galaxies(rng, image, density, psf)
+        _add_galaxies(rng, image, np.exp(rng.uniform(np.log(50), np.log(900))), psf)
     if kind == 'faint' and rng.random() < 0.5:  # a stream or cirrus at the edge of sight
-        image += nebula(rng, shape) * rng.uniform(0.05, 0.5)
+        _add_nebulae(rng, image, 0.05, 0.5)
     if kind == 'cluster':
-        add_stars(image, psf, *cluster_stars(rng, shape, psf))
+        _add_stars(rng, image, psfs, *cluster_stars(rng, shape, psf))
     if kind != 'blank':
         density = np.exp(rng.uniform(np.log(15), np.log(2500 if kind == 'stars' else 500)))
-        add_stars(image, psf, *field_stars(rng, shape, psf, density))
+        _add_stars(rng, image, psfs, *field_stars(rng, shape, psf, density))
         if rng.random() < 0.5:
             density = rng.uniform(200, 2000)
-            add_stars(image, psf, *faint_stars(rng, shape, psf, density))
+            _add_stars(rng, image, psfs, *faint_stars(rng, shape, psf, density))
     if rng.random() < 0.5:
-        add_impulses(rng, image)
-    return image.astype(np.float32)
+        for plane in image:
+            add_impulses(rng, plane)
+    return (image[0] if single else image).astype(np.float32)

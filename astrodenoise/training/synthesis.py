@@ -6,13 +6,13 @@ A scene comes in units of the sky's sigma; so does everything here.  Noise is dr
 scenes, because an estimator of whole frames has to see it before tiles are cut.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-__all__ = ['NoiseRanges', 'Observation', 'observe']
+__all__ = ['NoiseRanges', 'Observation', 'observe', 'observe_planes']
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class NoiseRanges:
     correlated : float
         Share of frames whose noise is correlated (registration, drizzle, debayering).
     banding, blotches : float
-        Share of frames with row or column banding, and with low-resolution blotches.
+        Share of frames with row or column banding, and with low-resolution blotches; where planes
+        are seen together the blotches are of chroma: their sum over the planes is zero.
     banding_sigma, blotch_sigma : tuple of float
         Their rms in sigma.
     depth : float
@@ -43,6 +44,9 @@ class NoiseRanges:
         pixels, stand on a level or gradient.
     told : float
         Share of frames whose noise is told instead of measured.
+    unlike, missing : float
+        Of planes that are seen together, the share of frames whose planes have noise of different
+        kinds, and of those that lack a plane.
     """
 
     exposure: tuple = (0.3, 3.0)
@@ -54,13 +58,15 @@ class NoiseRanges:
     blotches: float = 0.1
     blotch_sigma: tuple = (0.1, 0.5)
     depth: float = 0.25
-    low_noise: float = 0.1
+    low_noise: float = 0.2
     stretched: float = 0.08
     quantised: float = 0.1
     saturated: float = 0.2
     masked: float = 0.25
     planes: float = 0.3
     told: float = 0.4
+    unlike: float = 0.3
+    missing: float = 0.06
 
 
 @dataclass
@@ -80,6 +86,8 @@ class Observation:
         Variance added per sigma of signal.
     told : bool
         Whether the noise has to be told, because the frame does not show it or by chance.
+    exposure : float
+        Factor on the scene's brightness.
     """
 
     clean: torch.Tensor
@@ -89,6 +97,7 @@ class Observation:
     depth: torch.Tensor
     shot_gain: float
     told: bool
+    exposure: float = 1.0
 
 
 def _log_uniform(rng, low, high):
@@ -235,7 +244,64 @@ def _gradient(rng, shape):
     return (level + slopes[0] * y + slopes[1] * x).astype(np.float32)
 
 
-def observe(clean, rng, generator, *, ranges=None, brightest=None):
+def _chroma_blotches(rng, generator, clean, ranges):
+    """Blotches of each plane that cancel in the planes' sum (paper: chroma block noise)."""
+    state = int(rng.integers(2**62))
+    fields = torch.stack(
+        [_blotches(np.random.default_rng(state), generator, plane, ranges) for plane in clean]
+    )
+    return fields - fields.mean(dim=0)
+
+
+def observe_planes(clean, rng, generator, *, ranges=None, brightest=None):
+    """
+    Add noise to a scene of several planes.
+
+    Parameters
+    ----------
+    clean : `torch.Tensor`, (P, H, W), float32
+        The scene in sigma over a sky of 0.
+    rng : `numpy.random.Generator`
+        Draws what happens.
+    generator : `torch.Generator`
+        Draws the noise.
+    ranges : `NoiseRanges`, optional
+        How often and how strong.
+    brightest : float, optional
+        Upper limit of the factor on the scene's brightness, for scenes that are only nearly clean.
+
+    Returns
+    -------
+    observations : list of `Observation`
+        One for each plane: of one camera, so of one kind of noise, but of unequal depth; of some
+        frames each plane is of a kind of its own, and of some a plane is missing.
+    """
+    ranges = ranges or NoiseRanges()
+    n_planes = len(clean)
+    if n_planes == 1:
+        return [observe(clean[0], rng, generator, ranges=ranges, brightest=brightest)]
+    chroma = [None] * n_planes
+    if rng.random() < ranges.blotches:
+        chroma = _chroma_blotches(rng, generator, clean, ranges)
+    states = rng.integers(2**62, size=n_planes)
+    if rng.random() >= ranges.unlike:
+        states[:] = states[0]
+    depths = np.exp(rng.normal(0, 0.4, n_planes))
+    if brightest is not None:
+        depths = np.minimum(depths / depths.max(), 1)
+    observations = [
+        observe(
+            plane * float(depth), np.random.default_rng(int(state)), generator,
+            ranges=replace(ranges, blotches=0.0), brightest=brightest, extra=extra,
+        )
+        for plane, depth, state, extra in zip(clean, depths, states, chroma, strict=True)
+    ]  # fmt: skip
+    if rng.random() < ranges.missing:
+        observations[rng.integers(n_planes)].valid[:] = False
+    return observations
+
+
+def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
     """
     Add noise to a clean scene the way cameras and pipelines do.
 
@@ -251,6 +317,8 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None):
         How often and how strong.
     brightest : float, optional
         Upper limit of the factor on the scene's brightness, for scenes that are only nearly clean.
+    extra : `torch.Tensor`, (H, W), optional
+        A pattern that is added to the noise.
 
     Returns
     -------
@@ -258,8 +326,9 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None):
         Truth, data and what is known of the noise.
     """
     ranges = ranges or NoiseRanges()
-    factor = _log_uniform(rng, *ranges.exposure)
-    clean = clean * min(factor, brightest or factor)
+    exposure = _log_uniform(rng, *ranges.exposure)
+    exposure = min(exposure, brightest or exposure)
+    clean = clean * exposure
     ones = torch.ones_like(clean)
     depth, gain = ones, 0.0
     if rng.random() < ranges.depth:
@@ -271,11 +340,13 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None):
         noise, sigma = depth * _normal(clean.shape, generator, clean), depth
     if rng.random() < ranges.correlated:
         noise = _convolve(noise, correlation_kernel(rng))
+    patterns = [] if extra is None else [extra]
     for share, pattern in ((ranges.banding, _banding), (ranges.blotches, _blotches)):
         if rng.random() < share:
-            extra = pattern(rng, generator, clean, ranges)
-            noise = noise + extra
-            sigma = torch.sqrt(sigma**2 + extra.var())
+            patterns.append(pattern(rng, generator, clean, ranges))
+    for pattern in patterns:
+        noise = noise + pattern
+        sigma = torch.sqrt(sigma**2 + pattern.var())
     told = rng.random() < ranges.told
     if rng.random() < ranges.low_noise:
         # the half of them without any noise: the identity variant
@@ -302,4 +373,4 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None):
     if rng.random() < ranges.masked:
         good = torch.as_tensor(_bad_pixels(rng, tuple(clean.shape)), device=clean.device)
         valid = valid & good
-    return Observation(clean, noisy, sigma, valid, depth, gain, told)
+    return Observation(clean, noisy, sigma, valid, depth, gain, told, exposure)

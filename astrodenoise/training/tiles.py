@@ -6,7 +6,8 @@ Every tile is a pure function of the seed and its place in the stream, so that a
 sees what an unbroken one does.
 """
 
-import hashlib
+import itertools
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,34 +15,12 @@ import numpy as np
 import torch
 
 from astrodenoise.estimate import measure_plane
-from astrodenoise.features import NormalisedPlane, condition
+from astrodenoise.features import N_CONDITION, N_FEATURES, NormalisedPlane, condition
 from astrodenoise.noisemodel import MAP_BLOCK, NOISELESS, PlaneNoise
-from astrodenoise.training.scenes import draw_scene
-from astrodenoise.training.synthesis import NoiseRanges, observe
+from astrodenoise.training.library import STAR_EXPOSURES
+from astrodenoise.training.synthesis import NoiseRanges, Observation, observe_planes
 
-__all__ = ['Scene', 'Tiles', 'normalise', 'scene_library', 'split_by_scene', 'tile_rounds']
-
-VALIDATION_SEED = 10**6  # scenes above it are never trained on
-
-
-@dataclass(frozen=True)
-class Scene:
-    """
-    A clean scene and what may be done with it.
-
-    Attributes
-    ----------
-    name : str
-        Object or kind; all scenes of one object go to the same side of the split.
-    image : `numpy.ndarray`, (H, W), float32
-        In sigma over a sky of 0.
-    brightest : float or None
-        Upper limit of the brightness factor, for scenes that are only nearly clean.
-    """
-
-    name: str
-    image: np.ndarray
-    brightest: float | None = None
+__all__ = ['Tiles', 'normalise', 'scene_tiles', 'tile_rounds']
 
 
 @dataclass
@@ -51,20 +30,56 @@ class Tiles:
 
     Attributes
     ----------
-    features : `torch.Tensor`, (N, 6, H, W), float32
+    features : `torch.Tensor`, (N, P * 6, H, W), float32
         The network's input.
-    condition : `torch.Tensor`, (N, 6), float32
+    condition : `torch.Tensor`, (N, P * 6), float32
         The noise's correlation.
-    target : `torch.Tensor`, (N, 1, H, W), float32
+    target : `torch.Tensor`, (N, P, H, W), float32
         The noise that is present, in units of the sigma that the network is told.
-    weight : `torch.Tensor`, (N, 1, H, W), float32
+    weight : `torch.Tensor`, (N, P, H, W), float32
         What each pixel counts.
+    stars : `torch.Tensor`, (N, 1, H, W), float32
+        The star mask of the clean tile; 0 where none was made.
     """
 
     features: torch.Tensor
     condition: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
+    stars: torch.Tensor
+
+    @property
+    def noisy(self):
+        """Contrast of the noisy tiles to their local level, in sigma (tensor, (N, P, H, W))."""
+        return torch.sinh(self.features[:, ::N_FEATURES])
+
+    @property
+    def clean(self):
+        """Contrast of the clean tiles to the same level, in sigma (tensor, (N, P, H, W))."""
+        return self.noisy - self.target
+
+    @property
+    def ground_truth(self):
+        """Clean planes and star mask together (tensor, (N, P + 1, H, W); paper section 2.3)."""
+        return torch.cat((self.clean, self.stars), dim=1)
+
+    def to(self, device):
+        """
+        Bring the tiles to a device.
+
+        Parameters
+        ----------
+        device : str or `torch.device`
+            Which one.
+
+        Returns
+        -------
+        tiles : `Tiles`
+            There, the features with their channels last.
+        """
+        tiles = Tiles(*(value.to(device) for value in vars(self).values()))
+        tiles.features = tiles.features.contiguous(memory_format=torch.channels_last)
+        return tiles
 
     def __len__(self):
         return len(self.target)
@@ -105,67 +120,6 @@ class Tiles:
         return cls(*(torch.cat([getattr(stack, name) for stack in stacks]) for name in names))
 
 
-def split_by_scene(name, share=0.2):
-    """
-    Tell whether all tiles of an object are for validation (paper section 2.6: 80 to 20).
-
-    Parameters
-    ----------
-    name : str
-        The object.
-    share : float, optional
-        Share of objects for validation.
-
-    Returns
-    -------
-    validation : bool
-        The same for every call with that name.
-    """
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], 'big') < share * 2**32
-
-
-def scene_library(n_scenes, *, size=512, seed=0, kinds=None, material=None, n_threads=2):
-    """
-    Draw the simulated scenes of a training and add the real ones.
-
-    Parameters
-    ----------
-    n_scenes : int
-        Number of simulated scenes.
-    size : int, optional
-        Their side in px.
-    seed : int, optional
-        First of their seeds.
-    kinds : dict, optional
-        Relative frequency of each kind.
-    material : list of (str, `numpy.ndarray`), optional
-        Real clean scenes, see `astrodenoise.training.material`; those for validation are left out.
-    n_threads : int, optional
-        Scenes drawn at once.
-
-    Returns
-    -------
-    scenes : list of `Scene`
-        The library.
-    """
-    kinds = kinds or {'stars': 3, 'cluster': 2, 'galaxy': 3, 'nebula': 4, 'faint': 2, 'blank': 0.5}
-    names = list(kinds)
-    share = np.array([kinds[name] for name in names], float)
-
-    def draw(number):
-        rng = np.random.default_rng((seed, number))
-        kind = str(rng.choice(names, p=share / share.sum()))
-        return Scene(f'{kind}-{seed}-{number}', draw_scene(rng, (size, size), kind))
-
-    with ThreadPoolExecutor(n_threads) as pool:
-        scenes = list(pool.map(draw, range(n_scenes)))
-    for name, image in material or ():
-        if not split_by_scene(name):
-            scenes.append(Scene(name, image, brightest=1.0))
-    return scenes
-
-
 def _told_noise(measured, seen):
     """The noise as a user tells it: sigma at the sky, the law and the map that are true."""
     depth = seen.depth.numpy()
@@ -186,12 +140,12 @@ def normalise(seen):
     Parameters
     ----------
     seen : `astrodenoise.training.synthesis.Observation`
-        Truth and data of a whole scene.
+        Truth and data of a plane.
 
     Returns
     -------
     features : `numpy.ndarray`, (6, H, W), float32
-        The network's input.
+        The network's input; zeros for a plane that is missing.
     correlation : `numpy.ndarray`, (6,), float32
         The noise's correlation.
     target, weight : `numpy.ndarray`, (H, W), float32
@@ -199,6 +153,9 @@ def normalise(seen):
         small do not count more than others.
     """
     noisy, clean, valid = seen.noisy.numpy(), seen.clean.numpy(), seen.valid.numpy()
+    if not valid.any():
+        nothing = np.zeros((N_FEATURES, *noisy.shape), np.float32)
+        return nothing, np.zeros(N_CONDITION, np.float32), nothing[0], nothing[0]
     try:
         noise = measure_plane(noisy, valid)
     except ValueError:
@@ -213,17 +170,36 @@ def normalise(seen):
 
 def _turn(image, number):
     """One of the eight flips and quarter turns."""
-    image = np.rot90(image, number % 4)
-    return np.ascontiguousarray(image[:, ::-1] if number >= 4 else image)
+    image = np.rot90(image, number % 4, axes=(-2, -1))
+    return np.ascontiguousarray(image[..., ::-1] if number >= 4 else image)
 
 
-def scene_tiles(scene, seed, *, tile_size=128, ranges=None):
+def _as_taken(scene, turn):
+    """What the real noisy frame of a pair shows: its noise is there, and is measured."""
+    noisy, clean, valid = (
+        torch.from_numpy(_turn(a, turn)) for a in (scene.noisy, scene.image, scene.valid)
+    )
+    return [
+        Observation(c, n, torch.ones_like(c), v, torch.ones_like(c), 0.0, told=False)
+        for c, n, v in zip(clean, noisy, valid, strict=True)
+    ]
+
+
+def _star_mask(scene, exposure, turn):
+    """The scene's star mask for about that exposure; zeros where none was made."""
+    if scene.stars is None:
+        return np.zeros(_turn(scene.image[0], turn).shape, np.float32)
+    nearest = int(np.argmin(np.abs(np.log(np.array(STAR_EXPOSURES) / exposure))))
+    return _turn(scene.stars[nearest], turn) / np.float32(255)
+
+
+def scene_tiles(scene, seed, *, tile_size=128, ranges=None, pair_share=0.5):
     """
     Add noise to one scene and cut it into tiles.
 
     Parameters
     ----------
-    scene : `Scene`
+    scene : `astrodenoise.training.library.Scene`
         The clean scene.
     seed : int or tuple of int
         Decides on turns, noise and the tiles' origin.
@@ -231,6 +207,8 @@ def scene_tiles(scene, seed, *, tile_size=128, ranges=None):
         Side of the tiles in px.
     ranges : `astrodenoise.training.synthesis.NoiseRanges`, optional
         How often and how strong each kind of noise is.
+    pair_share : float, optional
+        How often a scene that has a real noisy frame is shown with that one.
 
     Returns
     -------
@@ -239,47 +217,62 @@ def scene_tiles(scene, seed, *, tile_size=128, ranges=None):
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    clean = torch.from_numpy(_turn(scene.image, int(rng.integers(8))))
-    seen = observe(clean, rng, generator, ranges=ranges, brightest=scene.brightest)
-    features, correlation, target, weight = normalise(seen)
-    stack = np.concatenate([features, target[None], weight[None]])
-    counts = [n // tile_size for n in clean.shape]
-    spare = (n - c * tile_size for n, c in zip(clean.shape, counts, strict=True))
+    turn = int(rng.integers(8))
+    if scene.noisy is not None and rng.random() < pair_share:
+        seen = _as_taken(scene, turn)
+    else:
+        clean = torch.from_numpy(_turn(scene.image, turn))
+        seen = observe_planes(clean, rng, generator, ranges=ranges, brightest=scene.brightest)
+    features, correlation, target, weight = zip(*map(normalise, seen), strict=True)
+    exposure = float(np.mean([plane.exposure for plane in seen]))
+    stars = _star_mask(scene, exposure, turn)[None]
+    parts = [np.concatenate(features), np.stack(target), np.stack(weight), stars]
+    features, target, weight, stars = _cut(parts, rng, tile_size)
+    conditions = torch.from_numpy(np.concatenate(correlation)).expand(len(features), -1)
+    return Tiles(features, conditions.contiguous(), target, weight, stars)
+
+
+def _cut(parts, rng, tile_size):
+    """Cut arrays (C, H, W) into the same full tiles (N, C, tile, tile) from a random origin."""
+    shape = parts[0].shape[-2:]
+    counts = [n // tile_size for n in shape]
+    spare = (n - c * tile_size for n, c in zip(shape, counts, strict=True))
     y, x = (int(rng.integers(n + 1)) for n in spare)
-    stack = stack[:, y : y + counts[0] * tile_size, x : x + counts[1] * tile_size]
-    stack = stack.reshape(len(stack), counts[0], tile_size, counts[1], tile_size)
-    stack = stack.transpose(1, 3, 0, 2, 4).reshape(-1, len(stack), tile_size, tile_size)
-    stack = torch.from_numpy(np.ascontiguousarray(stack))
-    n_features = len(features)
-    conditions = torch.from_numpy(correlation).expand(len(stack), -1).contiguous()
-    return Tiles(
-        stack[:, :n_features].contiguous(),
-        conditions,
-        stack[:, n_features : n_features + 1].contiguous(),
-        stack[:, n_features + 1 :].contiguous(),
-    )
+    for part in parts:
+        part = part[:, y : y + counts[0] * tile_size, x : x + counts[1] * tile_size]
+        part = part.reshape(len(part), counts[0], tile_size, counts[1], tile_size)
+        part = part.transpose(1, 3, 0, 2, 4).reshape(-1, len(part), tile_size, tile_size)
+        yield torch.from_numpy(np.ascontiguousarray(part))
 
 
-def tile_rounds(scenes, seed, *, start=0, round_scenes=32, tile_size=128, ranges=None, n_threads=2):
+def tile_rounds(
+    scenes, seed, *, start=0, every=1, round_scenes=32, tile_size=128, ranges=None, pair_share=0.5,
+    n_threads=2, ahead=0,
+):
     """
     Give rounds of shuffled tiles without end.
 
     Parameters
     ----------
-    scenes : list of `Scene`
+    scenes : list of `astrodenoise.training.library.Scene`
         The library.
     seed : int
         Of the whole stream.
-    start : int, optional
-        First round.
+    start, every : int, optional
+        First round, and the distance to the next: processes that train together share the rounds.
     round_scenes : int, optional
         Scenes in one round.
     tile_size : int, optional
         Side of the tiles in px.
     ranges : `astrodenoise.training.synthesis.NoiseRanges`, optional
         How often and how strong each kind of noise is.
+    pair_share : float, optional
+        How often a scene that has a real noisy frame is shown with that one.
     n_threads : int, optional
         Scenes prepared at once.
+    ahead : int, optional
+        Rounds prepared while earlier ones are in use (paper section 2.6); pays where the network
+        runs on another device than the preparation.
 
     Yields
     ------
@@ -287,21 +280,27 @@ def tile_rounds(scenes, seed, *, start=0, round_scenes=32, tile_size=128, ranges
         The tiles of one round, shuffled.
     """
     ranges = ranges or NoiseRanges()
-    number = start
+
+    def begin(number):
+        rng = np.random.default_rng((seed, number))
+        chosen = rng.integers(len(scenes), size=round_scenes)
+        jobs = [
+            pool.submit(
+                scene_tiles,
+                scenes[index],
+                (seed, number, place),
+                tile_size=tile_size,
+                ranges=ranges,
+                pair_share=pair_share,
+            )
+            for place, index in enumerate(chosen)
+        ]
+        return rng, jobs
+
     with ThreadPoolExecutor(n_threads) as pool:
-        while True:
-            rng = np.random.default_rng((seed, number))
-            chosen = rng.integers(len(scenes), size=round_scenes)
-            jobs = [
-                pool.submit(
-                    scene_tiles,
-                    scenes[index],
-                    (seed, number, place),
-                    tile_size=tile_size,
-                    ranges=ranges,
-                )
-                for place, index in enumerate(chosen)
-            ]
+        begun = deque(begin(start + every * i) for i in range(ahead))
+        for number in itertools.count(start + every * ahead, every):
+            begun.append(begin(number))
+            rng, jobs = begun.popleft()
             tiles = Tiles.join([job.result() for job in jobs])
             yield tiles.select(rng.permutation(len(tiles)))
-            number += 1

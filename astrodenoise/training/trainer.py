@@ -1,9 +1,12 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """One explicit training loop (paper section 2.6)."""
 
-import json
+import contextlib
 import logging
 import math
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -11,21 +14,22 @@ import numpy as np
 import torch
 
 from astrodenoise.model import ResUNet
-from astrodenoise.training.checkpoint import load_checkpoint, save_checkpoint
+from astrodenoise.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from astrodenoise.training.config import TrainingConfig, load_config
-from astrodenoise.training.losses import calibration_loss, residual_loss
-from astrodenoise.training.tiles import (
-    VALIDATION_SEED,
-    Scene,
-    scene_library,
-    scene_tiles,
-    split_by_scene,
-    tile_rounds,
-)
+from astrodenoise.training.journal import Journal
+from astrodenoise.training.library import make_library
+from astrodenoise.training.losses import composite_loss
+from astrodenoise.training.pack import read_pack
+from astrodenoise.training.start import start_from
+from astrodenoise.training.team import join_team
+from astrodenoise.training.tiles import tile_rounds
+from astrodenoise.training.validation import validate, validation_tiles
 
-__all__ = ['learning_rate', 'train', 'validate']
+__all__ = ['learning_rate', 'train']
 
 log = logging.getLogger(__name__)
+
+AHEAD = 2  # rounds prepared while a GPU works; on a CPU they would take the network's own time
 
 
 def learning_rate(step, optimiser):
@@ -49,142 +53,118 @@ def learning_rate(step, optimiser):
     return optimiser.learning_rate * rise * 0.5 * (1 - math.cos(math.pi * left))
 
 
-def _loss(network, tiles, optimiser, device, precision):
-    """Loss of a batch and its two parts."""
-    features = tiles.features.to(device).contiguous(memory_format=torch.channels_last)
-    target, weight = tiles.target.to(device), tiles.weight.to(device)
-    with torch.autocast(device, torch.bfloat16, enabled=precision == 'bfloat16'):
-        r, log_s = network(features, tiles.condition.to(device))
-    residual = residual_loss(r, target, weight)
-    calibration = calibration_loss(log_s, r, target, weight)
-    return residual + optimiser.calibration * calibration, residual, calibration
+class _Weights:
+    """The network, its moving average and its optimiser."""
 
-
-def validation_tiles(config, material):
-    """
-    Make the held-out tiles: simulated scenes of other seeds, real ones of other objects.
-
-    Parameters
-    ----------
-    config : `astrodenoise.training.config.TrainingConfig`
-        What is trained.
-    material : list of (str, `numpy.ndarray`)
-        Real clean scenes.
-
-    Returns
-    -------
-    tiles : dict of str to `astrodenoise.training.tiles.Tiles`
-        By kind of scene; the same for every call.
-    """
-    data = config.data
-    scenes = scene_library(
-        data.validation_scenes, size=data.scene_size, seed=VALIDATION_SEED + data.seed,
-        kinds=data.kinds,
-    )
-    held_out = [Scene(name, image, 1.0) for name, image in material if split_by_scene(name)]
-    by_kind = {}
-    for number, scene in enumerate(scenes + held_out[: data.validation_scenes // 3]):
-        kind = 'real' if scene.brightest else scene.name.split('-')[0]
-        tiles = scene_tiles(
-            scene, (VALIDATION_SEED, number), tile_size=data.tile_size, ranges=config.noise
+    def __init__(self, config, team, precision):
+        self.config, self.team, self.precision = config, team, precision
+        self.kind = torch.device(team.device).type
+        torch.manual_seed(config.data.seed)
+        self.network = self._new_network()
+        if config.start:
+            start_from(self.network, config.start)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        optimiser = config.optimiser
+        self.adam = torch.optim.AdamW(
+            self.network.parameters(), optimiser.learning_rate, weight_decay=optimiser.weight_decay
         )
-        by_kind.setdefault(kind, []).append(tiles)
-    return {kind: type(stacks[0]).join(stacks) for kind, stacks in by_kind.items()}
+        self.model = team.wrap(self.network)
+
+    def _new_network(self):
+        network = ResUNet(self.config.model)
+        return network.to(self.team.device, memory_format=torch.channels_last)
+
+    def gradient(self, tiles):
+        """Set the gradient of a batch's loss, averaged over the team; the loss by part."""
+        tiles = tiles.to(self.team.device)
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == 'bfloat16'):
+            r, log_s = self.model(tiles.features, tiles.condition)
+        loss, parts = composite_loss(r, log_s, tiles, self.config.loss)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        return {'loss': float(loss.detach()), **parts}
+
+    def move(self, step):
+        """Take the step that the gradient says."""
+        optimiser = self.config.optimiser
+        for group in self.adam.param_groups:
+            group['lr'] = learning_rate(step, optimiser)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimiser.clip_norm)
+        self.adam.step()
+        # a young average follows faster, so that it does not carry the random start along
+        decay = min(optimiser.average, (1 + step) / (10 + step))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def averaged(self):
+        """The network with the averaged weights."""
+        network = self._new_network()
+        network.load_state_dict(self.average)
+        return network.eval()
 
 
-@torch.inference_mode()
-def validate(network, tiles, *, batch_size=16, device='cpu', precision='float32'):
+class _Stream:
+    """Batches of this process, one after the other, and the time that it waited for them."""
+
+    def __init__(self, scenes, config, team, place):
+        self.place = place
+        self.size = max(1, config.optimiser.batch_size // team.size)
+        self.waited = 0.0
+        on_cpu = team.device == 'cpu'
+        data = config.data
+        self.rounds = tile_rounds(
+            scenes, data.seed, start=place['round'], every=team.size,
+            round_scenes=data.round_scenes, tile_size=data.tile_size, ranges=config.noise,
+            pair_share=data.pair_share, n_threads=2 if on_cpu else os.cpu_count() or 2,
+            ahead=0 if on_cpu else AHEAD,
+        )  # fmt: skip
+        self.every, self.tiles = team.size, None
+
+    def next(self):
+        """Give the next batch; what is left of a round that is less than one is passed over."""
+        if self.tiles is None or self.place['tile'] + self.size > len(self.tiles):
+            if self.tiles is not None:
+                self.place = {'round': self.place['round'] + self.every, 'tile': 0}
+            began = time.monotonic()
+            self.tiles = next(self.rounds)
+            self.waited += time.monotonic() - began
+            if self.size > len(self.tiles):
+                msg = (
+                    f'a round of {len(self.tiles)} tiles is less than a batch of {self.size}: '
+                    'raise [data] round_scenes, or lower [optimiser] batch_size'
+                )
+                raise ValueError(msg)
+        first = self.place['tile']
+        self.place = {**self.place, 'tile': first + self.size}
+        return self.tiles.select(range(first, first + self.size))
+
+
+@contextlib.contextmanager
+def _asked_to_stop():
+    """Let Ctrl-C and SIGTERM end the training after the step at hand, with a checkpoint."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(*_):
+        if asked.is_set():  # asked twice: at once
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    config, *, resume=False, time_limit=None, device=None, precision=None, output=None, data=None
+):
     """
-    Measure a network on held-out tiles.
-
-    Parameters
-    ----------
-    network : `astrodenoise.model.ResUNet`
-        The network.
-    tiles : dict of str to `astrodenoise.training.tiles.Tiles`
-        By kind of scene.
-    batch_size : int, optional
-        Tiles at once.
-    device, precision : str, optional
-        Where and how.
-
-    Returns
-    -------
-    gains : dict of str to float
-        Gain in dB in units of sigma by kind, and 'calibration': the rms of error over s.
-    """
-    gains, scores = {}, []
-    for kind, stack in tiles.items():
-        noise = error = 0.0
-        for start in range(0, len(stack), batch_size):
-            part = stack.select(range(start, min(start + batch_size, len(stack))))
-            features = part.features.to(device).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device, torch.bfloat16, enabled=precision == 'bfloat16'):
-                r, log_s = network(features, part.condition.to(device))
-            target, weight = part.target.to(device), part.weight.to(device)
-            square = weight * (r - target) ** 2
-            noise += float(torch.sum(weight * target**2))
-            error += float(torch.sum(square))
-            scores.append(float(torch.sum(square * torch.exp(-2 * log_s)) / weight.sum()))
-        gains[kind] = 10 * math.log10(noise / max(error, 1e-12))
-    gains['mean'] = float(np.mean(list(gains.values())))
-    gains['calibration'] = float(np.sqrt(np.mean(scores)))
-    return gains
-
-
-class _Log:
-    """Numbers of a training: a line each in a JSON file, and TensorBoard where it is installed."""
-
-    def __init__(self, folder):
-        self.path = Path(folder) / 'log.jsonl'
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(folder))
-        except ImportError:
-            self.board = None
-
-    def write(self, step, **values):
-        """Write named numbers."""
-        with self.path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'step': step, **values}) + '\n')
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
-
-    def pictures(self, step, network, tiles, device):
-        """Show noisy, predicted, clean and residual of one tile, contrasts in sigma."""
-        if self.board is None:
-            return
-        part = tiles.select([0])
-        with torch.inference_mode():
-            r, _ = network(part.features.to(device), part.condition.to(device))
-        noisy = torch.sinh(part.features[0, 0])
-        clean = noisy - part.target[0, 0]
-        predicted = noisy - r[0, 0].cpu()
-        panels = [torch.asinh(p / 2) / 4 + 0.3 for p in (noisy, predicted, clean)]
-        panels.append((noisy - predicted) / 8 + 0.5)
-        picture = torch.cat(panels, dim=1).clamp(0, 1)[None]
-        self.board.add_image('noisy predicted clean residual', picture, step)
-
-    def close(self):
-        """Close the file."""
-        if self.board is not None:
-            self.board.close()
-
-
-def _read_material(config):
-    """Read the real scenes where the configuration names a folder."""
-    if not config.data.material:
-        return [], {}
-    from astrodenoise.training.material import load_material
-
-    return load_material(config.data.material)
-
-
-def train(config, *, resume=False, time_limit=None, device=None, precision=None, output=None):
-    """
-    Train a network.
+    Train a network; under ``torchrun`` its processes share every batch.
 
     Parameters
     ----------
@@ -201,115 +181,123 @@ def train(config, *, resume=False, time_limit=None, device=None, precision=None,
         processors that have it.
     output : str or path-like, optional
         Folder of checkpoints and logs, instead of the configuration's.
+    data : str or path-like, optional
+        A pack of scenes, see `astrodenoise.training.pack`, instead of drawing and reading them.
 
     Returns
     -------
     result : dict
         Steps done, gains of the last validation, tiles per second, share of the time that the
-        data took, folder.
+        data took, mean squared error of every step, folder.
 
     Raises
     ------
     FileExistsError
         If the folder holds a checkpoint and ``resume`` is False.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     if not isinstance(config, TrainingConfig):
         config = load_config(config)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    precision = precision or _default_precision(device)
     folder = Path(output or config.output)
-    if not resume and (folder / 'checkpoint.safetensors').exists():
+    if not resume and (folder / FILE).exists():
         msg = f'{str(folder)!r} holds a checkpoint: resume it, or name another output folder'
         raise FileExistsError(msg)
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser, data = config.optimiser, config.data
-    torch.manual_seed(data.seed)
-    network = ResUNet(config.model).to(device, memory_format=torch.channels_last)
-    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    adam = torch.optim.AdamW(
-        network.parameters(), optimiser.learning_rate, weight_decay=optimiser.weight_decay
-    )
-    state = {'step': 0, 'round': 0, 'tile': 0, 'sources': {}}
-    if resume:
-        state |= load_checkpoint(folder, network, average, adam)
+    with join_team(device) as team, _asked_to_stop() as asked:
+        precision = precision or _default_precision(team.device)
+        result = _train(config, team, folder, precision, resume, time_limit, data, asked)
+    if asked.is_set():
+        raise KeyboardInterrupt
+    return result
+
+
+def _train(config, team, folder, precision, resume, time_limit, data, asked):
+    """Bring everything together, and loop."""
     began = time.monotonic()
-    material, sources = _read_material(config)
-    scenes = scene_library(
-        data.scenes, size=data.scene_size, seed=data.seed, kinds=data.kinds, material=material
-    )
-    held_out = validation_tiles(config, material)
-    state |= {'config': config.to_dict(), 'sources': {'simulated': data.scenes, **sources}}
-    log.info('%d scenes, %d parameters, %s on %s, from step %d', len(scenes),
-             sum(p.numel() for p in network.parameters()), precision, device, state['step'])
-    rounds = tile_rounds(
-        scenes, data.seed, start=state['round'], round_scenes=data.round_scenes,
-        tile_size=data.tile_size, ranges=config.noise,
-    )
-    writer = _Log(folder)
-    averaged = ResUNet(config.model).to(device, memory_format=torch.channels_last).eval()
-    data_time = loop_time = 0.0
-    gains, n_tiles, saved, tiles = {}, 0, time.monotonic(), None
-    losses = []
+    optimiser = config.optimiser
+    weights = _Weights(config, team, precision)
+    state = {'step': 0, 'places': []}
+    if resume:
+        state |= load_checkpoint(folder, weights.network, weights.average, weights.adam)
+    library = read_pack(data) if data else make_library(config)
+    held_out = validation_tiles(library, config) if team.rank == 0 else {}
+    stream = _Stream(library.scenes, config, team, _place(state['places'], team))
+    state |= {'config': config.to_dict(), 'sources': library.sources}
+    journal = Journal(folder) if team.rank == 0 else None
+    log.info('%d scenes, %d parameters, %s on %s, from step %d', len(library.scenes),
+             sum(p.numel() for p in weights.network.parameters()), precision, team.device,
+             state['step'])
+    record, saved, first = [], time.monotonic(), state['step']
+    loop_began = time.monotonic()
     while state['step'] < optimiser.steps:
-        started = time.monotonic()
-        if time_limit is not None and started - began > time_limit:
+        now = time.monotonic()
+        if team.any(asked.is_set() or (time_limit is not None and now - began > time_limit)):
             break
-        if tiles is None or state['tile'] + optimiser.batch_size > len(tiles):
-            if tiles is not None:
-                state |= {'round': state['round'] + 1, 'tile': 0}
-            tiles = next(rounds)
-            data_time += time.monotonic() - started
-            if state['tile'] + optimiser.batch_size > len(tiles):
-                msg = f'a round of {len(tiles)} tiles is less than a batch: raise round_scenes'
-                raise ValueError(msg)
-        batch = tiles.select(range(state['tile'], state['tile'] + optimiser.batch_size))
-        for group in adam.param_groups:
-            group['lr'] = learning_rate(state['step'], optimiser)
-        loss, residual, calibration = _loss(network, batch, optimiser, device, precision)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), optimiser.clip_norm)
-        adam.step()
-        # a young average follows faster, so that it does not carry the random start along
-        decay = min(optimiser.average, (1 + state['step']) / (10 + state['step']))
-        for name, value in network.state_dict().items():
-            average[name].lerp_(value, 1 - decay)
-        losses.append((float(residual.detach()), float(calibration.detach())))
-        state |= {'step': state['step'] + 1, 'tile': state['tile'] + optimiser.batch_size}
-        n_tiles += optimiser.batch_size
-        loop_time += time.monotonic() - started
-        step = state['step']
-        if step % optimiser.log_every == 0:
-            mean = np.mean(losses[-optimiser.log_every :], axis=0)
-            rate, share = n_tiles / loop_time, data_time / loop_time
-            writer.write(step, loss=float(mean[0]), calibration_loss=float(mean[1]),
-                         tiles_per_second=rate, data_share=share)
-            log.info('step %d: loss %.4f (%.2f dB), %.1f tiles/s, data %.0f %%',
-                     step, mean[0], -10 * math.log10(mean[0]), rate, 100 * share)
-        if step % optimiser.validate_every == 0 or step == optimiser.steps:
-            averaged.load_state_dict(average)
-            gains = validate(averaged, held_out, device=device, precision=precision)
-            writer.write(step, **{f'gain_{k}': v for k, v in gains.items()})
-            writer.pictures(step, averaged, next(iter(held_out.values())), device)
-            log.info('step %d: %s', step, ', '.join(f'{k} {v:.2f}' for k, v in gains.items()))
-            state['gains'] = gains
-        if time.monotonic() - saved > 60 * optimiser.checkpoint_minutes:
-            save_checkpoint(folder, network, average, adam, state)
+        record.append(weights.gradient(stream.next()))
+        weights.move(state['step'])
+        state['step'] = step = state['step'] + 1
+        validated = step % optimiser.validate_every == 0 or step == optimiser.steps
+        if journal and step % optimiser.log_every == 0:
+            elapsed = time.monotonic() - loop_began
+            rate = (step - first) * stream.size * team.size / elapsed
+            _tell(journal, step, record[-optimiser.log_every :], rate, stream.waited / elapsed)
+        if journal and validated:
+            state['gains'] = _validate(journal, step, weights, held_out)
+        if team.any(time.monotonic() - saved > 60 * optimiser.checkpoint_minutes):
+            _save(folder, weights, state, stream, team)
             saved = time.monotonic()
-    save_checkpoint(folder, network, average, adam, state)
-    writer.close()
+    elapsed = time.monotonic() - loop_began
+    _save(folder, weights, state, stream, team)
+    if journal:
+        journal.close()
     return {
         'step': state['step'],
-        'gains': state.get('gains', gains),
-        'tiles_per_second': n_tiles / loop_time if loop_time else 0.0,
-        'data_share': data_time / loop_time if loop_time else 0.0,
-        'losses': [residual for residual, _ in losses],
+        'gains': state.get('gains', {}),
+        'tiles_per_second': (state['step'] - first) * stream.size * team.size / max(elapsed, 1e-9),
+        'data_share': stream.waited / max(elapsed, 1e-9),
+        'losses': [parts['mse'] for parts in record],
         'folder': str(folder),
     }
 
 
+def _place(places, team):
+    """Where this process goes on; another number of processes begins after the last round."""
+    if len(places) == team.size:
+        return places[team.rank]
+    last = max((place['round'] for place in places), default=-1)
+    return {'round': last + 1 + team.rank, 'tile': 0}
+
+
+def _save(folder, weights, state, stream, team):
+    """Write a checkpoint of the whole team."""
+    state['places'] = team.gather(stream.place)
+    if team.rank == 0:
+        save_checkpoint(folder, weights.network, weights.average, weights.adam, state)
+
+
+def _tell(journal, step, record, rate, share):
+    """Write the means of the last steps."""
+    means = {name: float(np.mean([parts[name] for parts in record])) for name in record[0]}
+    journal.write(step, **means, tiles_per_second=rate, data_share=share)
+    text = ', '.join(f'{name} {value:.4f}' for name, value in means.items())
+    log.info('step %d: %s (%.2f dB), %.1f tiles/s, data %.0f %%',
+             step, text, -10 * math.log10(max(means['mse'], 1e-12)), rate, 100 * share)
+
+
+def _validate(journal, step, weights, held_out):
+    """Measure the averaged weights on the held-out tiles and show some of them."""
+    network = weights.averaged()
+    device = weights.team.device
+    gains = validate(network, held_out, device=device, precision=weights.precision)
+    journal.write(step, **{f'gain_{kind}': value for kind, value in gains.items()})
+    journal.show(step, network, held_out, device)
+    log.info('step %d: %s', step, ', '.join(f'{k} {v:.2f}' for k, v in gains.items()))
+    return gains
+
+
 def _default_precision(device):
     """Bfloat16 where the hardware has it."""
-    if device == 'cuda':
+    if device.startswith('cuda'):
         return 'bfloat16' if torch.cuda.is_bf16_supported() else 'float32'
     return 'bfloat16' if torch.cpu._is_avx512_bf16_supported() else 'float32'

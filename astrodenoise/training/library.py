@@ -1,0 +1,228 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+The library of clean scenes: simulated ones, real ones, pairs; their star masks; their split.
+
+A library is drawn and read once, before the training, or comes from a pack.
+"""
+
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from astrodenoise.starmask import LUMINANCE, mask_stars
+from astrodenoise.training.scenes import draw_scene
+
+__all__ = ['STAR_EXPOSURES', 'Library', 'Scene', 'make_library', 'split_by_scene', 'with_stars']
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SEED = 10**6  # scenes above it are never trained on
+STAR_EXPOSURES = (0.4, 1.0, 2.5)  # factors on the brightness that star masks are made for
+OWN_NOISE = 0.2  # of a clean frame, in units of the noise that is added, at most
+
+
+@dataclass(frozen=True)
+class Scene:
+    """
+    A clean scene and what may be done with it.
+
+    Attributes
+    ----------
+    name : str
+        Object or kind; all scenes of one object go to the same side of the split.
+    image : `numpy.ndarray`, (P, H, W), float32
+        In sigma over a sky of 0.
+    brightest : float or None
+        Upper limit of the brightness factor, for scenes that are only nearly clean.
+    noisy : `numpy.ndarray`, (P, H, W), float32, or None
+        A real noisy frame of the scene, in units of its sigma.
+    valid : `numpy.ndarray`, (P, H, W), bool, or None
+        Pixels of ``noisy`` and ``image`` that may be compared.
+    stars : `numpy.ndarray`, (3, H, W), uint8, or None
+        Star masks (255 in a core) for the exposures of ``STAR_EXPOSURES``.
+    """
+
+    name: str
+    image: np.ndarray
+    brightest: float | None = None
+    noisy: np.ndarray | None = None
+    valid: np.ndarray | None = None
+    stars: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Library:
+    """
+    What a training is fed with.
+
+    Attributes
+    ----------
+    scenes, held_out : list of `Scene`
+        For training and for validation; no object is in both.
+    sources : dict of str to int
+        Number of scenes by source.
+    """
+
+    scenes: list
+    held_out: list
+    sources: dict
+
+
+def split_by_scene(name, share=0.2):
+    """
+    Tell whether all tiles of an object are for validation (paper section 2.6: 80 to 20).
+
+    Parameters
+    ----------
+    name : str
+        The object.
+    share : float, optional
+        Share of objects for validation.
+
+    Returns
+    -------
+    validation : bool
+        The same for every call with that name.
+    """
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], 'big') < share * 2**32
+
+
+def with_stars(scene):
+    """
+    Make a scene's star masks, from its clean luminance (paper section 2.3).
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Any; photutils is needed.
+
+    Returns
+    -------
+    scene : `Scene`
+        The same with its masks: stars above 5 times the noise of each exposure.
+    """
+    factors = LUMINANCE if len(scene.image) == len(LUMINANCE) else [1 / len(scene.image)]
+    factors = np.resize(np.asarray(factors, np.float32), len(scene.image))
+    image = np.tensordot(factors, scene.image, axes=1)
+    sigma = float(np.sqrt(np.sum(factors**2)))
+    masks = [mask_stars(image, sigma / exposure) for exposure in STAR_EXPOSURES]
+    return replace(scene, stars=np.round(255 * np.stack(masks)).astype(np.uint8))
+
+
+def _simulated(n_scenes, data, seed, n_planes, pool):
+    """Draw simulated scenes; each is a pure function of the seed and its number."""
+    kinds = list(data.kinds)
+    share = np.array([data.kinds[kind] for kind in kinds], float)
+    shape = (data.scene_size, data.scene_size)
+
+    def draw(number):
+        rng = np.random.default_rng((seed, number))
+        kind = str(rng.choice(kinds, p=share / share.sum()))
+        return Scene(f'{kind}-{seed}-{number}', draw_scene(rng, shape, kind, n_planes=n_planes))
+
+    return list(pool.map(draw, range(n_scenes)))
+
+
+def _real(data, n_planes):
+    """Read real clean frames and pairs where the configuration names folders."""
+    scenes, sources = [], {}
+    if data.material:
+        from astrodenoise.training.material import load_material
+
+        crops, sources = load_material(data.material, n_planes=n_planes)
+        scenes += [Scene(name, image, brightest=1.0) for name, image in crops]
+    if data.pairs:
+        from astrodenoise.training.pairs import load_pairs
+
+        pairs, _ = load_pairs(data.pairs, noise2noise=data.noise2noise)
+        pairs = [pair for pair in pairs if len(pair.noisy) == n_planes]
+        if not pairs:
+            msg = f'no pair in {data.pairs!r} has {n_planes} planes: set [model] planes to theirs'
+            raise ValueError(msg)
+        scenes += [scene for pair in pairs for scene in _pair_scenes(pair, data.tile_size)]
+        sources |= {'pairs': len(pairs)}
+    return scenes, sources
+
+
+def _pair_scenes(pair, tile_size):
+    """Cut a pair into scenes: real noise as it is, and synthetic noise on the clean frame."""
+    if min(pair.noisy.shape[-2:]) < tile_size:
+        msg = (
+            f'pair {pair.name!r} is {pair.noisy.shape[-2:]} px, less than a tile: lower [data] '
+            f'tile_size ({tile_size})'
+        )
+        raise ValueError(msg)
+    from astrodenoise.training.material import crops
+
+    brightest = OWN_NOISE / max(pair.cleanness, 1e-6)
+    stack = np.concatenate([pair.noisy, pair.clean, pair.valid.astype(np.float32)])
+    size = max(512, tile_size)
+    for crop in crops(stack, size=size, smallest=tile_size, unit=min(128, tile_size)):
+        noisy, clean, valid = np.split(crop, 3)
+        yield Scene(pair.name, clean, brightest=brightest, noisy=noisy, valid=valid > 0)
+
+
+def _divide(scenes):
+    """Divide real scenes by object; of two objects and more at least one is held out."""
+    held_out = [scene for scene in scenes if split_by_scene(scene.name)]
+    names = sorted({scene.name for scene in scenes})
+    if not held_out and len(names) > 1:
+        last = max(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held_out = [scene for scene in scenes if scene.name == last]
+    chosen = {scene.name for scene in held_out}
+    return [scene for scene in scenes if scene.name not in chosen], held_out
+
+
+def make_library(config, *, n_threads=2):
+    """
+    Draw, read and divide the scenes of a training.
+
+    Parameters
+    ----------
+    config : `astrodenoise.training.config.TrainingConfig`
+        What is trained.
+    n_threads : int, optional
+        Scenes drawn at once.
+
+    Returns
+    -------
+    library : `Library`
+        With star masks where the loss looks at them.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on, or star masks are needed and photutils is missing.
+    """
+    data, n_planes = config.data, config.model.planes
+    real, sources = _real(data, n_planes)
+    scenes, held_out = _divide(real)
+    with ThreadPoolExecutor(n_threads) as pool:
+        scenes = _simulated(data.scenes, data, data.seed, n_planes, pool) + scenes
+        n_real = max(data.validation_scenes // 3, 1)
+        seed = VALIDATION_SEED + data.seed
+        held_out = (
+            _simulated(data.validation_scenes, data, seed, n_planes, pool) + held_out[:n_real]
+        )
+        if not scenes or not held_out:
+            msg = (
+                f'{len(scenes)} scenes for training and {len(held_out)} for validation: set [data] '
+                'scenes and validation_scenes, or give more material or pairs'
+            )
+            raise ValueError(msg)
+        if config.loss.needs_stars:
+            try:
+                import photutils  # told here, before threads run into it
+            except ImportError as error:
+                msg = (
+                    'the loss looks at star masks, and these need photutils: install it, or make '
+                    'a pack where it is installed (astrodenoise train CONFIG --pack FILE)'
+                )
+                raise ValueError(msg) from error
+            log.info('star masks by photutils %s', photutils.__version__)
+            scenes, held_out = (list(pool.map(with_stars, part)) for part in (scenes, held_out))
+    return Library(scenes, held_out, {'simulated': data.scenes, **sources})

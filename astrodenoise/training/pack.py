@@ -1,0 +1,170 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+A pack: scenes, star masks and pairs of a training in one small file.
+
+Made where photutils and Astropy are installed, read where only torch, NumPy and SciPy are.  Noise
+is drawn and measured in the training itself, on whole scenes: a pack holds only that of pairs.
+"""
+
+import json
+import logging
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from astrodenoise.training.library import Library, Scene
+
+__all__ = ['read_pack', 'write_pack']
+
+log = logging.getLogger(__name__)
+
+LARGEST = 50_000_000  # bytes
+STEP, SOFTENING = 0.04, 10.0  # sigma: a step of the values near the sky, and where it grows
+VERSION = 1
+
+
+def _encode(image):
+    """Whole numbers of steps that grow as photon noise does, as differences of neighbours."""
+    size = 2 * SOFTENING * (np.sqrt(1 + np.abs(image.astype(np.float64)) / SOFTENING) - 1)
+    levels = np.round(np.sign(image) * size / STEP).astype(np.int32)
+    levels = np.diff(levels, axis=-1, prepend=0)
+    levels = np.diff(levels, axis=-2, prepend=0)
+    # bytes of equal rank together: those of the high ranks are nearly all alike
+    return np.ascontiguousarray(np.moveaxis(levels[..., None].view(np.uint8), -1, 0))
+
+
+def _decode(code):
+    """Undo `_encode`."""
+    levels = np.ascontiguousarray(np.moveaxis(code, 0, -1)).view(np.int32)[..., 0]
+    levels = np.cumsum(np.cumsum(levels, axis=-2, dtype=np.int32), axis=-1, dtype=np.int32)
+    size = np.abs(levels) * STEP
+    image = np.sign(levels) * SOFTENING * ((1 + size / (2 * SOFTENING)) ** 2 - 1)
+    return image.astype(np.float32)
+
+
+def _entries(number, scene):
+    """Arrays of one scene by their name in the pack."""
+    yield f'{number}.image', _encode(scene.image)
+    if scene.noisy is not None:
+        yield f'{number}.noisy', _encode(scene.noisy)
+        yield f'{number}.valid', scene.valid
+    if scene.stars is not None:
+        yield f'{number}.stars', scene.stars
+
+
+def write_pack(path, library, *, largest=LARGEST):
+    """
+    Write a library of scenes to one file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; an existing one is replaced.
+    library : `astrodenoise.training.library.Library`
+        The scenes; real ones go first, then simulated ones until the file is full.
+    largest : int, optional
+        Bytes that the file may have.
+
+    Returns
+    -------
+    counts : dict of str to int
+        Scenes written for training and for validation, and bytes.
+
+    Raises
+    ------
+    ValueError
+        If not even the scenes for validation and one for training fit.
+    """
+    path = Path(path)
+    real = [scene for scene in library.scenes if scene.brightest is not None]
+    simulated = [scene for scene in library.scenes if scene.brightest is None]
+    held_out = [(True, scene) for scene in library.held_out]
+    scenes = held_out + [(False, scene) for scene in real + simulated]
+    temporary = path.with_name(f'.{path.name}.new')
+    written = []
+    try:
+        with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for number, (validation, scene) in enumerate(scenes):
+                before = archive.start_dir
+                for name, array in _entries(number, scene):
+                    with archive.open(f'{name}.npy', 'w') as file:
+                        np.lib.format.write_array(file, np.ascontiguousarray(array))
+                written.append(
+                    {'name': scene.name, 'brightest': scene.brightest, 'held out': validation}
+                )
+                # the next scene may be half as large again, and the index comes last
+                if 2.5 * archive.start_dir - 1.5 * before + 1000 * len(written) > largest:
+                    break
+            index = {'version': VERSION, 'scenes': written, 'sources': library.sources}
+            archive.writestr('index.json', json.dumps(index))
+        n_bytes = temporary.stat().st_size
+        n_training = sum(not entry['held out'] for entry in written)
+        if n_bytes > largest or n_training == 0:
+            msg = (
+                f'{len(written)} of {len(scenes)} scenes take {n_bytes} bytes, a pack may have '
+                f'{largest}: lower [data] validation_scenes or scene_size'
+            )
+            raise ValueError(msg)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if len(written) < len(scenes):
+        log.info('%s holds %d of %d scenes: it is full', path, len(written), len(scenes))
+    return {'training': n_training, 'validation': len(written) - n_training, 'bytes': n_bytes}
+
+
+def read_pack(path):
+    """
+    Read a pack.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `write_pack` made.
+
+    Returns
+    -------
+    library : `astrodenoise.training.library.Library`
+        Its scenes, within 0.02 sigma at the sky.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no pack, or a damaged one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f'there is no pack {str(path)!r}: make it with astrodenoise train CONFIG --pack FILE'
+        raise FileNotFoundError(msg)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read('index.json'))
+            if index['version'] != VERSION:
+                msg = f'version {index["version"]}, expected {VERSION}'
+                raise ValueError(msg)
+            names = set(archive.namelist())
+
+            def read(name):
+                if f'{name}.npy' not in names:
+                    return None
+                with archive.open(f'{name}.npy') as file:
+                    return np.lib.format.read_array(file, allow_pickle=False)
+
+            parts = ([], [])
+            for number, entry in enumerate(index['scenes']):
+                noisy = read(f'{number}.noisy')
+                scene = Scene(
+                    entry['name'], _decode(read(f'{number}.image')), entry['brightest'],
+                    noisy=None if noisy is None else _decode(noisy),
+                    valid=read(f'{number}.valid'), stars=read(f'{number}.stars'),
+                )  # fmt: skip
+                parts[entry['held out']].append(scene)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        msg = f'{path} is no pack, or a damaged one ({error}): make it again'
+        raise ValueError(msg) from error
+    return Library(*parts, index['sources'])
