@@ -155,12 +155,13 @@ def _fit_law(levels, sigmas):
     reach = bins_x[-1] - bins_x[0]
     if reach < 2 * np.sqrt(np.median(y)):
         return flat
-    slope, start = np.polyfit(bins_x, bins_y, 1)
+    centre = bins_x.mean()  # far from 0 a fit about 0 is badly conditioned
+    slope, middle = np.polyfit(bins_x - centre, bins_y, 1)
     scatter = MEDIAN_TO_SIGMA * np.median(np.abs(y - np.interp(x, bins_x, bins_y)))
     error = scatter / np.sqrt(x.size) / max(np.std(x), 1e-300)
     if abs(slope) < 5 * error or abs(slope) * reach < 0.08 * np.median(y):
         return flat
-    line = start + slope * bins_x
+    line = middle + slope * (bins_x - centre)
     bent = np.abs(bins_y - line) > 4 * scatter / np.sqrt(x.size / n_bins) + 0.05 * line
     if bent.any() or line.min() <= 0:
         rising = slope > 0

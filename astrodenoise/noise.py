@@ -218,7 +218,9 @@ def _plane_law(level, variance):
         np.array([np.median(part) for part in np.array_split(a[order], n_bins)])
         for a in (level, variance)
     )
-    slope, start = np.polyfit(x, y, 1)
+    centre = x.mean()
+    slope, middle = np.polyfit(x - centre, y, 1)
+    start = middle - slope * centre
     if slope * (x[-1] - x[0]) < 0.05 * np.median(y):
         return float(np.median(variance)), 0.0
     return float(start), float(slope)

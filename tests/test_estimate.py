@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-from astrodenoise.estimate import measure_plane
+from astrodenoise.estimate import _fit_law, measure_plane
 from astrodenoise.features import NormalisedPlane
 from astrodenoise.training.scenes import draw_scene
 
@@ -144,3 +144,12 @@ def test_frames_that_show_no_noise_have_sigma_zero():
 def test_too_few_pixels_say_what_to_do(rng, shape):
     with pytest.raises(ValueError, match='pass noise='):
         measure(rng.normal(size=shape))
+
+
+@pytest.mark.parametrize('reach', [3e-12, 1e-9, 40.0])
+def test_law_far_from_zero_is_fitted_without_a_warning(reach):
+    levels = 1000 + np.linspace(0, reach, 60)
+    variance = 1e-30 * (1 + np.linspace(0, 1, 60))
+    found, law, slope = _fit_law(levels, np.sqrt(variance))
+    assert_allclose(np.interp(levels, found, law), variance, rtol=0.1)
+    assert slope == pytest.approx(1e-30 / reach, rel=0.1)

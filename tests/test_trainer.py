@@ -346,6 +346,18 @@ def test_packs_hold_everything_that_a_training_needs(tmp_path, rng):
     assert again.scenes[1].noisy is None
 
 
+def test_simulated_scenes_are_drawn_again_from_a_pack(tmp_path):
+    config = replace(short(tmp_path), loss=LossConfig(gamma=0.1))
+    library = make_library(config)
+    write_pack(tmp_path / 'a.pack', library)
+    again = read_pack(tmp_path / 'a.pack')
+    for part in ('scenes', 'held_out'):
+        for ours, theirs in zip(getattr(again, part), getattr(library, part), strict=True):
+            assert (ours.name, ours.brightest) == (theirs.name, theirs.brightest)
+            assert_array_equal(ours.image, theirs.image)
+            assert_array_equal(ours.stars, theirs.stars)
+
+
 def test_packs_stay_below_their_size(tmp_path, rng):
     scenes = [
         Scene(f'stars-{n}', rng.normal(0, 1, (1, 64, 64)).astype(np.float32)) for n in range(20)

@@ -15,7 +15,15 @@ import numpy as np
 from astrodenoise.starmask import LUMINANCE, mask_stars
 from astrodenoise.training.scenes import draw_scene
 
-__all__ = ['STAR_EXPOSURES', 'Library', 'Scene', 'make_library', 'split_by_scene', 'with_stars']
+__all__ = [
+    'STAR_EXPOSURES',
+    'Library',
+    'Scene',
+    'make_library',
+    'simulate',
+    'split_by_scene',
+    'with_stars',
+]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,8 @@ class Scene:
         Pixels of ``noisy`` and ``image`` that may be compared.
     stars : `numpy.ndarray`, (3, H, W), uint8, or None
         Star masks (255 in a core) for the exposures of ``STAR_EXPOSURES``.
+    drawn : dict or None
+        What `simulate` draws it from, for simulated scenes.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Scene:
     noisy: np.ndarray | None = None
     valid: np.ndarray | None = None
     stars: np.ndarray | None = None
+    drawn: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -113,18 +124,32 @@ def with_stars(scene):
     return replace(scene, stars=np.round(255 * np.stack(masks)).astype(np.uint8))
 
 
+def simulate(drawn):
+    """
+    Draw a simulated scene.
+
+    Parameters
+    ----------
+    drawn : dict
+        'seed' and 'number', which decide everything; 'kinds' and their relative frequency; 'size'
+        in px; 'planes'.
+
+    Returns
+    -------
+    scene : `Scene`
+        The same for every call.
+    """
+    rng = np.random.default_rng((drawn['seed'], drawn['number']))
+    kinds, share = zip(*drawn['kinds'].items(), strict=True)
+    kind = str(rng.choice(kinds, p=np.array(share) / sum(share)))
+    image = draw_scene(rng, (drawn['size'], drawn['size']), kind, n_planes=drawn['planes'])
+    return Scene(f'{kind}-{drawn["seed"]}-{drawn["number"]}', image, drawn=drawn)
+
+
 def _simulated(n_scenes, data, seed, n_planes, pool):
     """Draw simulated scenes; each is a pure function of the seed and its number."""
-    kinds = list(data.kinds)
-    share = np.array([data.kinds[kind] for kind in kinds], float)
-    shape = (data.scene_size, data.scene_size)
-
-    def draw(number):
-        rng = np.random.default_rng((seed, number))
-        kind = str(rng.choice(kinds, p=share / share.sum()))
-        return Scene(f'{kind}-{seed}-{number}', draw_scene(rng, shape, kind, n_planes=n_planes))
-
-    return list(pool.map(draw, range(n_scenes)))
+    alike = {'seed': seed, 'kinds': dict(data.kinds), 'size': data.scene_size, 'planes': n_planes}
+    return list(pool.map(simulate, [alike | {'number': number} for number in range(n_scenes)]))
 
 
 def _real(data, n_planes):

@@ -2,8 +2,9 @@
 """
 A pack: scenes, star masks and pairs of a training in one small file.
 
-Made where photutils and Astropy are installed, read where only torch, NumPy and SciPy are.  Noise
-is drawn and measured in the training itself, on whole scenes: a pack holds only that of pairs.
+Made where photutils and Astropy are installed, read where only torch, NumPy and SciPy are.  Of
+simulated scenes a pack holds the star masks and what they are drawn from again.  Noise is drawn and
+measured in the training itself, on whole scenes: a pack holds only that of pairs.
 """
 
 import json
@@ -11,11 +12,13 @@ import logging
 import os
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from astrodenoise.training.library import Library, Scene
+from astrodenoise.training.library import Library, Scene, simulate
 
 __all__ = ['read_pack', 'write_pack']
 
@@ -47,7 +50,8 @@ def _decode(code):
 
 def _entries(number, scene):
     """Arrays of one scene by their name in the pack."""
-    yield f'{number}.image', _encode(scene.image)
+    if scene.drawn is None:
+        yield f'{number}.image', _encode(scene.image)
     if scene.noisy is not None:
         yield f'{number}.noisy', _encode(scene.noisy)
         yield f'{number}.valid', scene.valid
@@ -92,9 +96,10 @@ def write_pack(path, library, *, largest=LARGEST):
                 for name, array in _entries(number, scene):
                     with archive.open(f'{name}.npy', 'w') as file:
                         np.lib.format.write_array(file, np.ascontiguousarray(array))
-                written.append(
-                    {'name': scene.name, 'brightest': scene.brightest, 'held out': validation}
-                )
+                written.append({
+                    'name': scene.name, 'brightest': scene.brightest, 'held out': validation,
+                    'drawn': scene.drawn,
+                })  # fmt: skip
                 # the next scene may be half as large again, and the index comes last
                 if 2.5 * archive.start_dir - 1.5 * before + 1000 * len(written) > largest:
                     break
@@ -116,6 +121,30 @@ def write_pack(path, library, *, largest=LARGEST):
     return {'training': n_training, 'validation': len(written) - n_training, 'bytes': n_bytes}
 
 
+def _read_array(archive, name):
+    """One array; None if the pack has none of that name."""
+    if f'{name}.npy' not in archive.NameToInfo:
+        return None
+    with archive.open(f'{name}.npy') as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_scene(archive, number, entry):
+    """One scene of a pack, drawn again or decoded."""
+    stars = _read_array(archive, f'{number}.stars')
+    if entry['drawn']:
+        return replace(simulate(entry['drawn']), stars=stars)
+    noisy = _read_array(archive, f'{number}.noisy')
+    return Scene(
+        entry['name'],
+        _decode(_read_array(archive, f'{number}.image')),
+        entry['brightest'],
+        noisy=None if noisy is None else _decode(noisy),
+        valid=_read_array(archive, f'{number}.valid'),
+        stars=stars,
+    )
+
+
 def read_pack(path):
     """
     Read a pack.
@@ -128,7 +157,7 @@ def read_pack(path):
     Returns
     -------
     library : `astrodenoise.training.library.Library`
-        Its scenes, within 0.02 sigma at the sky.
+        Its scenes, real ones within 0.02 sigma at the sky.
 
     Raises
     ------
@@ -147,24 +176,18 @@ def read_pack(path):
             if index['version'] != VERSION:
                 msg = f'version {index["version"]}, expected {VERSION}'
                 raise ValueError(msg)
-            names = set(archive.namelist())
-
-            def read(name):
-                if f'{name}.npy' not in names:
-                    return None
-                with archive.open(f'{name}.npy') as file:
-                    return np.lib.format.read_array(file, allow_pickle=False)
-
-            parts = ([], [])
-            for number, entry in enumerate(index['scenes']):
-                noisy = read(f'{number}.noisy')
-                scene = Scene(
-                    entry['name'], _decode(read(f'{number}.image')), entry['brightest'],
-                    noisy=None if noisy is None else _decode(noisy),
-                    valid=read(f'{number}.valid'), stars=read(f'{number}.stars'),
-                )  # fmt: skip
-                parts[entry['held out']].append(scene)
+            with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+                jobs = [
+                    pool.submit(_read_scene, archive, number, entry)
+                    for number, entry in enumerate(index['scenes'])
+                ]
+                scenes = [job.result() for job in jobs]
+        held_out = [entry['held out'] for entry in index['scenes']]
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
         msg = f'{path} is no pack, or a damaged one ({error}): make it again'
         raise ValueError(msg) from error
-    return Library(*parts, index['sources'])
+    return Library(
+        [scene for scene, aside in zip(scenes, held_out, strict=True) if not aside],
+        [scene for scene, aside in zip(scenes, held_out, strict=True) if aside],
+        index['sources'],
+    )
