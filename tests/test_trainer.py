@@ -63,7 +63,8 @@ def test_smoke_training_learns_and_its_weights_can_be_used(tmp_path):
     assert load_weights(tmp_path / 'smoke.safetensors').name == 'smoke'
     assert card['training']['steps'] == 60
     assert card['training']['scenes'] == {'simulated': 8}
-    assert 'material' not in card['training']['data']
+    assert not {'material', 'pairs'} & set(card['training']['data'])
+    assert card['training']['loss']['pixel'] == 'l2'
     log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
     assert any('gain_mean' in line for line in log)
 

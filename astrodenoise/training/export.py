@@ -53,7 +53,8 @@ def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause
         for name, value in parts['average'].items()
     }
     config = state['config']
-    data = {k: v for k, v in config['data'].items() if k != 'material'}
+    # folders are those of one machine
+    data = {k: v for k, v in config['data'].items() if k not in ('material', 'pairs')}
     card = {
         'name': Path(path).stem,
         'version': version,
@@ -65,6 +66,8 @@ def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause
             'scenes': state['sources'],
             'data': data,
             'noise': config['noise'],
+            'loss': config['loss'],
+            'start': Path(config['start']).stem,
             'optimiser': config['optimiser'],
         },
         'metrics': {'validation gain in dB': state.get('gains', {}), **(metrics or {})},

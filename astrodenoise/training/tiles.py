@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from astrodenoise.background import local_level
 from astrodenoise.estimate import measure_plane
 from astrodenoise.features import N_CONDITION, N_FEATURES, NormalisedPlane, condition
 from astrodenoise.noisemodel import MAP_BLOCK, NOISELESS, PlaneNoise
@@ -156,13 +157,14 @@ def normalise(seen):
     if not valid.any():
         nothing = np.zeros((N_FEATURES, *noisy.shape), np.float32)
         return nothing, np.zeros(N_CONDITION, np.float32), nothing[0], nothing[0]
+    level = local_level(noisy, valid)
     try:
-        noise = measure_plane(noisy, valid)
+        noise = measure_plane(noisy, valid, level=level)
     except ValueError:
         noise = PlaneNoise(noisy.shape, 0.0, 0.0)
     if seen.told or noise.sigma == 0:
         noise = _told_noise(noise, seen)
-    plane = NormalisedPlane(noisy, valid, noise)
+    plane = NormalisedPlane(noisy, valid, noise, level=level)
     target = np.where(valid, (noisy - clean) / plane.sigma, 0).astype(np.float32)
     weight = np.minimum(1, plane.sigma / np.maximum(seen.sigma.numpy(), 1e-6)) ** 2 * valid
     return plane.whole(), condition(noise), target, weight.astype(np.float32)
