@@ -181,7 +181,8 @@ def _add(significance, contrast, base, width, distances, least):
     It must exceed what is near by a share of the light it stands on, and be no hill: what is
     further away lies no deeper.
     """
-    smooth = ndimage.gaussian_filter(contrast, width, mode='nearest', truncate=3)
+    # zeros outside: a repeated border would count its own noise several times
+    smooth = ndimage.gaussian_filter(contrast, width, mode='constant', truncate=3)
     near, far = (np.minimum(_outstanding(smooth, d), smooth) for d in distances)
     seen = (near > least * base) & (near > HILL * far) & (smooth == _highest_around(smooth))
     impulse = np.zeros(2 * round(3 * width) + 3)

@@ -2,7 +2,7 @@
 """Pairs of noisy and clean frames: what is accepted, what is refused and why."""
 
 import logging
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import ndimage
 
 from astrodenoise.training import pairs as module
 from astrodenoise.training.pairs import PairError, check_pair, load_pairs
@@ -107,7 +106,8 @@ def test_scale_within_the_tolerance_is_corrected(scale):
     pair = check_pair(NOISY, STACK / scale)
     expected = check_pair(NOISY, CLEAN + 1e-3 * (STACK - CLEAN))
     bright = expected.clean[0] > 20
-    assert np.median(pair.clean[0][bright] / expected.clean[0][bright]) == pytest.approx(1, abs=0.01)
+    ratio = np.median(pair.clean[0][bright] / expected.clean[0][bright])
+    assert ratio == pytest.approx(1, abs=0.01)
 
 
 @given(factor=st.floats(1e-6, 1e6), offset=st.floats(-1e4, 1e4))
@@ -198,7 +198,7 @@ def test_colour_jpeg(tmp_path):
 
 
 def test_missing_folders_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no folder .*nothing'):
+    with pytest.raises(FileNotFoundError, match=r'no folder .*nothing'):
         load_pairs(tmp_path / 'nothing')
     with pytest.raises(FileNotFoundError, match="holds no folder 'noisy'"):
         load_pairs(tmp_path)
@@ -246,52 +246,181 @@ def test_damaged_files_are_named(folder):
     assert 'no FITS, PNG or TIFF' in reason(folder)
 
 
-def test_when_all_are_bad_each_reason_is_told(folder):
-    add(folder, NOISY, NOISY)
-    write_fits(folder / 'clean' / 'm31.fits', np.ones((SIDE, SIDE))) if not (
-        folder / 'clean' / 'm31.fits'
-    ).unlink() else None
-    with pytest.raises(ValueError, match=r'none of the 2 pairs(?s:.*)bad: .*(?s:.*)m31: ') as caught:
-        load_pairs(folder)
-    assert 'identical' in str(caught.value)
-    assert 'one value 1' in str(caught.value)
+def test_when_all_are_bad_each_reason_is_told(tmp_path):
+    for side in ('noisy', 'clean'):
+        (tmp_path / side).mkdir()
+    add(tmp_path, NOISY, NOISY, 'm31')
+    add(tmp_path, NOISY, np.ones((SIDE, SIDE)), 'm33')
+    with pytest.raises(ValueError, match='none of the 2 pairs') as caught:
+        load_pairs(tmp_path)
+    assert 'm31: the noisy and the clean frame are identical' in str(caught.value)
+    assert 'm33: the clean frame has the one value 1' in str(caught.value)
 
 
 # --- frames that are no pair ---------------------------------------------------------------------
 
-
+CLOSE = r'[+-]0\.0\d'  # px
 BAD = {
     'shape': (NOISY, STACK[:, :-3], '160 x 160 px, the clean one 157 x 160 px'),
     'planes': (np.stack([NOISY] * 3), STACK, '3 planes, the clean one 1'),
     'two planes': (np.stack([NOISY] * 2), np.stack([STACK] * 2), '2 planes; expected 1, or 3'),
     'NaN': (NOISY, np.full_like(STACK, np.nan), 'masked, NaN or infinite'),
     'constant': (NOISY, np.full_like(STACK, 7), 'clean frame has the one value 7'),
-    'few pixels': (np.where(np.arange(SIDE) < 12, NOISY, np.nan), STACK, 'at least 2560 are need'),
+    'few': (np.where(np.arange(SIDE) < 12, NOISY, np.nan), STACK, 'at least 2560 are needed'),
     'small': (NOISY[:20], STACK[:20], '32 px on a side'),
-    'identical': (NOISY, NOISY, 'identical'),
-    'noiseless': (CLEAN, STACK, 'shows no noise|of the noise'),
-    'scale': (NOISY, STACK / 1.1, r'noisy frame is 1\.[01]\d+ times the clean one'),
-    'unit': (NOISY, STACK / 65535, r'multiply the clean frame by 6\.5\d+e\+04'),
-    'stretched': (NOISY, 1000 * np.arcsinh((STACK - SKY) / 30), 'one of the frames was stretched'),
-    'gamma': (NOISY, 3 * np.maximum(STACK, 0) ** 0.5, 'stretched'),
-    'pixel': (NOISY, np.roll(STACK, 1, axis=1), r'\(\+1\.0\d, [+-]0\.0\d\) px'),
-    'half': (NOISY, clean_frame(shift=(0.5, 0)), r'\([+-]0\.0\d, \+0\.\d\d\) px'),
-    'far': (NOISY, np.roll(STACK, (20, -31), axis=(0, 1)), r'\(-31\.\d\d, \+20\.\d\d\) px'),
-    'flipped': (NOISY, STACK[::-1], 'do not show the same sky'),
-    'as noisy': (NOISY, noisy_of(CLEAN, 7), r'set noise2noise = true'),
+    'identical': (NOISY, NOISY, 'are identical'),
+    'noiseless': (CLEAN, STACK, 'noisy frame shows no noise|of the noise of the noisy one'),
+    'scale': (NOISY, STACK / 1.1, r'the noisy frame is 1\.(09|10)\d* times the clean one'),
+    'unit': (NOISY, STACK / 65535, r'the noisy frame is 6\.5\d*e\+04 times'),
+    'stretched': (NOISY, 1000 * np.arcsinh((STACK - SKY) / 30), 'stretched'),
+    'gamma': (NOISY, 45 * np.maximum(STACK, 0) ** 0.5, 'one of the frames was stretched'),
+    'pixel': (NOISY, np.roll(STACK, 1, axis=1), rf'\(\+(0\.9\d|1\.0\d), {CLOSE}\) px in x and y'),
+    'half': (NOISY, clean_frame(shift=(0.6, 0)), rf'\({CLOSE}, \+0\.(5|6)\d\) px in x and y'),
+    'far': (NOISY, np.roll(STACK, (20, -31), axis=(0, 1)), r'\(-3[01]\.\d\d, \+(19|20)\.\d\d\) px'),
+    'flipped': (NOISY, STACK[::-1], 'unless they show another sky'),
+    'as noisy': (NOISY, noisy_of(CLEAN, 7), 'set noise2noise = true'),
     'same noise': (NOISY, 0.4 * STACK + 0.6 * NOISY, 'holds the same noise'),
-    'sharpened': (NOISY, clean_frame(width=1.0), None),
-    'blurred': (noisy_of(sky_with_stars(width=4.5)), STACK, 'in the clean frame are sharper'),
+    'blurred': (noisy_of(sky_with_stars(width=4.5)), STACK, 'in the clean frame are sharper by'),
 }
 
 
 @pytest.mark.parametrize('kind', BAD)
 def test_bad_pairs_are_left_out_with_the_reason(folder, kind):
     noisy, clean, expected = BAD[kind]
-    if expected is None:  # a difference that seeing makes as well
-        check_pair(noisy, clean)
-        return
     add(folder, noisy, clean)
-    assert module.re.search(expected, reason(folder)) if False else True
-    text = reason(folder)
-    assert any(part in text for part in [expected]) or __import__('re').search(expected, text), text
+    assert re.search(expected, reason(folder))
+
+
+def test_check_pair_raises_the_reason_with_the_plane():
+    noisy = np.stack([noisy_of(CLEAN, n) for n in range(3)])
+    clean = np.stack([clean_frame(10 + n) for n in range(3)])
+    assert check_pair(noisy, clean).noisy.shape == (3, SIDE, SIDE)
+    clean[1] = np.roll(clean[1], 2, axis=0)
+    with pytest.raises(PairError, match='plane 1: the clean frame lies'):
+        check_pair(noisy, clean)
+
+
+def test_exposures_with_noise_of_their_own_are_pairs_when_asked_for(folder):
+    add(folder, NOISY, noisy_of(CLEAN, 7))
+    found, bad = load_pairs(folder, noise2noise=True)
+    assert [pair.name for pair in found] == ['bad', 'm31']
+    assert bad == {}
+    assert found[0].cleanness == pytest.approx(1, abs=0.1)
+    with pytest.raises(PairError, match='holds the same noise'):
+        check_pair(NOISY, 1.001 * NOISY, noise2noise=True)
+
+
+# --- registration and photometry -----------------------------------------------------------------
+
+
+def measured_shift(noisy, clean, valid=None):
+    good = np.ones(noisy.shape, bool) if valid is None else valid
+    return module._measure_shift(noisy, clean, good, module.POINT)
+
+
+@pytest.mark.parametrize('shift', [(0, 0), (0.2, -0.1), (0.5, 0.5), (-0.7, 0.3), (3.3, -5.4)])
+@pytest.mark.parametrize('seed', [3, 4])
+def test_shifts_are_measured_below_a_tenth_of_a_pixel(shift, seed):
+    noisy = noisy_of(sky_with_stars(seed), seed)
+    clean = noisy_of(sky_with_stars(seed, shift=shift), seed + 50, 2.0)
+    found, error = measured_shift(noisy, clean)
+    assert_allclose(found, shift, atol=0.1)
+    assert error < 0.15
+
+
+def test_holes_do_not_pull_the_shift_to_zero(rng):
+    clean = clean_frame(shift=(0.0, 2.0))
+    valid = rng.random(clean.shape) > 0.1
+    valid[60:90, 20:80] = False
+    found, _ = measured_shift(NOISY, clean, valid)
+    assert_allclose(found, (0, 2), atol=0.15)
+
+
+def test_fixed_pattern_that_moved_is_no_shift(rng):
+    # what a stack of shifted exposures holds of a pattern that stayed in place
+    pattern = rng.normal(0, 25, CLEAN.shape)
+    clean = sky_with_stars(n=20, width=3, flux=(2000, 3000))
+    noisy = noisy_of(clean) + pattern
+    stack = noisy_of(clean, 2, 2.0) + np.roll(pattern, 12, axis=1)
+    assert_allclose(measured_shift(noisy, stack)[0], (0, 12), atol=0.3)
+    assert module._check_registration(noisy, stack, np.ones(clean.shape, bool), 'x', 0.3)
+
+
+def test_shift_within_the_limit_given_passes():
+    clean = clean_frame(shift=(0.6, 0))
+    assert check_pair(NOISY, clean, max_shift=0.7).valid.any()
+
+
+def test_featureless_sky_is_taken_as_it_is_and_that_is_logged(caplog):
+    sky = np.full((SIDE, SIDE), SKY)
+    with caplog.at_level(logging.INFO, LOGGER):
+        pair = check_pair(noisy_of(sky, 3), noisy_of(sky, 4, 2.0), name='blank')
+    assert 'blank: too little signal to measure the shift' in caplog.text
+    assert 'blank: too little signal to measure the zero point' in caplog.text
+    assert (pair.noisy - pair.clean).std() == pytest.approx(1.02, abs=0.03)
+
+
+@pytest.mark.parametrize('scale', [0.8, 0.99, 1.0, 1.04])
+@pytest.mark.parametrize('width', [1.2, 1.5, 2.2])
+def test_scales_are_found_whatever_the_seeing(scale, width):
+    clean = noisy_of(sky_with_stars(width=width), 8, 2.0)
+    good = np.ones(clean.shape, bool)
+    relation = module._relate(module._smoothed(NOISY, clean / scale, good, SIGMA, 2.0 / scale))
+    assert relation.scale == pytest.approx(scale, rel=0.01)
+    assert relation.broader == pytest.approx(1.5**2 - width**2, abs=0.5)
+    assert abs(relation.bend) < 0.05
+
+
+def test_noise_of_the_clean_frame_does_not_lower_the_scale():
+    scales = []
+    for seed in range(6):
+        scene = sky_with_stars(seed, flux=(300, 2000))
+        pair = noisy_of(scene, seed + 10), noisy_of(scene, seed + 20)
+        good = np.ones(scene.shape, bool)
+        scales.append(module._relate(module._smoothed(*pair, good, SIGMA, SIGMA)).scale)
+    assert np.mean(scales) == pytest.approx(1, abs=0.02)
+
+
+@given(seed=st.integers(0, 10**6), width=st.floats(1.2, 2.2), n=st.integers(0, 120))
+@settings(max_examples=10)
+def test_good_pairs_pass(seed, width, n):
+    noisy = noisy_of(sky_with_stars(seed, n=n), seed + 1)
+    clean = noisy_of(sky_with_stars(seed, n=n, width=width, shift=(0.1, -0.1)), seed + 2, 3.0)
+    assert check_pair(noisy, clean).cleanness < 0.5
+
+
+# --- real frames ---------------------------------------------------------------------------------
+
+
+def real_frame(shared_data, name):
+    data, _ = module._read_frame(shared_data / 'train' / 'real_sao_bulge' / f'{name}.fits.fz')
+    return np.asarray(data[0], float)
+
+
+def test_real_stack_is_matched(shared_data):
+    single, stack = (
+        real_frame(shared_data, f'aligned_{kind}') for kind in ('single_ref', 'stack_others')
+    )
+    # its exposures were brought to the same peaks, not fluxes, while their seeing varied:
+    # 0.925 follows from the exposure times and the factors that were applied
+    with pytest.raises(PairError, match=r'is 0\.92\d+ times the clean one'):
+        check_pair(single, stack)
+    pair = check_pair(single, 0.9235 * stack)
+    assert pair.cleanness < 0.25
+    with pytest.raises(PairError, match=r'lies \([+-][01]\.\d+, [+-]0\.\d+\) px'):
+        check_pair(single, 0.9235 * np.roll(stack, 1, axis=1))
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'move', 'ratio'),
+    [('0103', '0104', (0, 0), 1), ('0108', '0109', (0, 0), 1), ('0100', '0101', (-4, 17), 1),
+     ('0099', '0098', (0, 0), 200 / 300)],
+)  # fmt: skip
+def test_real_exposures_are_pairs(shared_data, one, other, move, ratio):
+    noisy, clean = (real_frame(shared_data, f'AKB13475I{name}') for name in (one, other))
+    clean = ratio * np.roll(clean, move, axis=(0, 1))
+    noisy, clean = (a[24:-24, 24:-24] for a in (noisy, clean))
+    pair = check_pair(noisy, clean, noise2noise=True, max_shift=0.5)
+    assert pair.valid.mean() > 0.98
+    with pytest.raises(PairError, match='lies'):
+        check_pair(noisy, np.roll(clean, 1, axis=0), noise2noise=True)
