@@ -197,7 +197,7 @@ def _sigma_of(noise, frame, number):
 def _told(sigma, data, good, measured, source):
     """A number of sigma is an order; what the frame shows only describes its correlation."""
     if measured is None or measured.sigma < NOISELESS * sigma:
-        sky = float(np.median(data[good]))
+        sky = float(np.median(data[good])) if good.any() else 0.0
         return PlaneNoise(data.shape, sky, sigma, source=source)
     if abs(np.log(measured.sigma / sigma)) > np.log1p(TOLERANCE):
         log.info('sigma %g was given, %g is measured: the given one is used', sigma, measured.sigma)

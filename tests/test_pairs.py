@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astrodenoise.training import pairs as module
+from astrodenoise.training import photometry, registration
 from astrodenoise.training.pairs import PairError, check_pair, load_pairs
 
 SIDE = 160
 SKY, SIGMA = 500.0, 10.0
-LOGGER = 'astrodenoise.training.pairs'
+LOGGER = 'astrodenoise.training'
 
 
 def sky_with_stars(seed=0, *, side=SIDE, n=60, shift=(0, 0), width=1.5, flux=(300, 30000)):
@@ -315,7 +316,7 @@ def test_exposures_with_noise_of_their_own_are_pairs_when_asked_for(folder):
 
 def measured_shift(noisy, clean, valid=None):
     good = np.ones(noisy.shape, bool) if valid is None else valid
-    return module._measure_shift(noisy, clean, good, module.POINT)
+    return registration._measure_shift(noisy, clean, good, registration.POINT)
 
 
 @pytest.mark.parametrize('shift', [(0, 0), (0.2, -0.1), (0.5, 0.5), (-0.7, 0.3), (3.3, -5.4)])
@@ -343,7 +344,7 @@ def test_fixed_pattern_that_moved_is_no_shift(rng):
     noisy = noisy_of(clean) + pattern
     stack = noisy_of(clean, 2, 2.0) + np.roll(pattern, 12, axis=1)
     assert_allclose(measured_shift(noisy, stack)[0], (0, 12), atol=0.3)
-    assert module._check_registration(noisy, stack, np.ones(clean.shape, bool), 'x', 0.3)
+    assert registration.check_registration(noisy, stack, np.ones(clean.shape, bool))
 
 
 def test_shift_within_the_limit_given_passes():
@@ -365,7 +366,8 @@ def test_featureless_sky_is_taken_as_it_is_and_that_is_logged(caplog):
 def test_scales_are_found_whatever_the_seeing(scale, width):
     clean = noisy_of(sky_with_stars(width=width), 8, 2.0)
     good = np.ones(clean.shape, bool)
-    relation = module._relate(module._smoothed(NOISY, clean / scale, good, SIGMA, 2.0 / scale))
+    smoothed = photometry._smoothed(NOISY, clean / scale, good, SIGMA, 2.0 / scale)
+    relation = photometry._relate(smoothed)
     assert relation.scale == pytest.approx(scale, rel=0.01)
     assert relation.broader == pytest.approx(1.5**2 - width**2, abs=0.5)
     assert abs(relation.bend) < 0.05
@@ -377,7 +379,7 @@ def test_noise_of_the_clean_frame_does_not_lower_the_scale():
         scene = sky_with_stars(seed, flux=(300, 2000))
         pair = noisy_of(scene, seed + 10), noisy_of(scene, seed + 20)
         good = np.ones(scene.shape, bool)
-        scales.append(module._relate(module._smoothed(*pair, good, SIGMA, SIGMA)).scale)
+        scales.append(photometry._relate(photometry._smoothed(*pair, good, SIGMA, SIGMA)).scale)
     assert np.mean(scales) == pytest.approx(1, abs=0.02)
 
 
