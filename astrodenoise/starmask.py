@@ -6,10 +6,12 @@ A star is what stands out of its surroundings in every direction.  A filament, a
 of a disk does not do so along itself, and a nebula's knots stand out by little of their brightness.
 """
 
+from numbers import Real
+
 import numpy as np
 from scipy import ndimage
 
-from astrodenoise.background import fill_nearest, local_level
+from astrodenoise.background import local_level
 
 __all__ = ['LUMINANCE', 'mask_stars', 'star_mask']
 
@@ -19,6 +21,7 @@ CONTRAST, CERTAIN = 0.15, 0.8  # of the light that a star stands on, at least
 HILL = 0.8  # of what something exceeds further away, at least: a star's light ends
 LOST = 1.5  # of the light that a star stands on: what is fainter cannot be told from it
 SMALLEST = 1.5  # px, radius of a mask before it grows with the star
+BRIDGE = 1.5  # px, sigma of the Gaussian that closes small gaps in the pixels
 STAMP = 10  # px, half size of what the width of stars is measured on
 BRIGHTEST = 60  # stars that it is measured on
 LARGEST = 60.0  # px, radius of a mask
@@ -70,12 +73,14 @@ def star_mask(ccd, *, n_sigma=5.0, noise=None, saturation=None, dilate=1.0, blur
     from astrodenoise.frames import open_frame
     from astrodenoise.noise import frame_noise, leave_out_invalid
 
+    _check_options(n_sigma, dilate, blur)
     frame = open_frame(ccd)
     if len(frame.data) not in (1, 3):
         msg = f'a star mask is made of one plane or of three, the frame has {len(frame.data)}'
         raise ValueError(msg)
     if saturation is not None:
-        saturation = float(frame.value_of(saturation, 'saturation'))
+        saturation = frame.value_of(saturation, 'saturation')
+        _check_number('saturation', saturation, 'of any sign')
     reasons = leave_out_invalid(frame, saturation=saturation)
     levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
     measured = frame_noise(frame, noise, levels)
@@ -106,9 +111,10 @@ def mask_stars(
     Parameters
     ----------
     luminance : `numpy.ndarray`, (H, W)
-        The plane, in any unit.
-    sigma : float
-        Rms noise of a pixel that the plane has, or will get.
+        The plane, in any unit.  Pixels that are not finite are not used.
+    sigma : float or `numpy.ndarray`, (H, W)
+        Rms noise of a pixel that the plane has, or will get, in the unit of ``luminance``.  In a
+        plane of it, pixels that are not finite and positive are not used.
     n_sigma : float, optional
         Significance from which on something is a star.
     valid, saturated : `numpy.ndarray`, (H, W), bool, optional
@@ -125,23 +131,21 @@ def mask_stars(
 
     Raises
     ------
+    TypeError
+        If a number is none.
     ValueError
-        If a number is not positive, or ``blur`` negative.
+        If a number is not positive or ``blur`` negative, or if the shapes differ.
     """
-    for name, value in (('sigma', sigma), ('n_sigma', n_sigma), ('dilate', dilate)):
-        if not (np.isfinite(value) and value > 0):
-            msg = f'{name} must be positive, got {value}'
-            raise ValueError(msg)
-    if not blur >= 0:
-        msg = f'blur must not be negative, got {blur}'
-        raise ValueError(msg)
+    _check_options(n_sigma, dilate, blur)
     shape = luminance.shape
-    valid = np.ones(shape, bool) if valid is None else valid
-    usable = valid if saturated is None else valid | saturated
+    usable = _usable(luminance, sigma, valid, saturated)
     if not usable.any():
         return np.zeros(shape, np.float32)
-    image = fill_nearest(np.asarray(luminance / sigma, np.float32), usable)
+    # the level first: divided by an uneven sigma it would be structure
+    image = luminance - np.median(luminance[usable])
+    image = np.divide(image, sigma, out=np.zeros(shape), where=usable).astype(np.float32)
     level = local_level(image, usable).fine_whole().astype(np.float32)
+    image, usable = _bridge_gaps(image, level, usable)
     y, x, fwhm = _find(image, level, n_sigma, usable)
     core = np.zeros(shape, bool) if saturated is None else saturated.copy()
     peaks = (image - level)[y, x]
@@ -158,6 +162,61 @@ def mask_stars(
     mask = _discs(shape, y, x, np.minimum(radius, LARGEST)) | core
     mask = ndimage.gaussian_filter(mask.astype(np.float32), blur, truncate=3)
     return np.clip(mask, 0, 1)
+
+
+def _check_options(n_sigma, dilate, blur):
+    """Raise for what a mask cannot be made with."""
+    _check_number('n_sigma', n_sigma, 'positive')
+    _check_number('dilate', dilate, 'positive')
+    _check_number('blur', blur, 'zero or positive')
+
+
+def _check_number(name, value, kind):
+    """Raise unless a value is a finite number of a kind."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        msg = f'{name} must be a number, got {value!r}'
+        raise TypeError(msg)
+    fits = {'positive': value > 0, 'zero or positive': value >= 0, 'of any sign': True}[kind]
+    if not (fits and np.isfinite(value)):
+        msg = f'{name} must be {kind} and finite, got {value}'
+        raise ValueError(msg)
+
+
+def _usable(luminance, sigma, valid, saturated):
+    """Pixels that have a value and a sigma; raises where shapes or sigma are wrong."""
+    shape = luminance.shape
+    given = {'sigma': sigma, 'valid': valid, 'saturated': saturated}
+    if np.ndim(sigma) == 0:
+        del given['sigma']
+        _check_number('sigma', sigma, 'positive')
+    for name, plane in given.items():
+        if plane is not None and plane.shape != shape:
+            msg = f'{name} has the shape {plane.shape}; expected that of luminance, {shape}'
+            raise ValueError(msg)
+    if len(shape) != 2:
+        msg = f'luminance has the shape {shape}; expected one plane, (H, W)'
+        raise ValueError(msg)
+    usable = np.isfinite(luminance) & np.isfinite(sigma) & (np.asarray(sigma) > 0)
+    if valid is not None:
+        usable &= valid if saturated is None else valid | saturated
+    return usable
+
+
+def _bridge_gaps(image, level, usable):
+    """
+    Fill what is not usable with what is around it, where that is near, else with the level.
+
+    A mean of many: the nearest pixel, repeated, would be noise that no filter averages out.
+    """
+    if usable.all():
+        return image, usable
+    share, light = (
+        ndimage.gaussian_filter(plane.astype(np.float32), BRIDGE, mode='nearest', truncate=3)
+        for plane in (usable, np.where(usable, image - level, 0))
+    )
+    near = share > 0.5
+    bridge = level + np.where(near, light / np.maximum(share, 0.5), 0)
+    return np.where(usable, image, bridge), usable | near
 
 
 def _find(image, level, n_sigma, usable):

@@ -135,14 +135,17 @@ def test_options_change_what_they_say(rng):
 # --- what has no stars ---------------------------------------------------------------------------
 
 
-def test_nothing_but_noise_gives_an_empty_mask(rng):
-    assert mask_stars(rng.normal(0, 1, SHAPE), 1.0).max() == 0
+def test_nothing_but_noise_gives_an_empty_mask():
+    # one 5 sigma peak in some Mpx is chance; at the border no more of them than elsewhere
+    frames = [np.random.default_rng(seed).normal(0, 1, SHAPE) for seed in range(16)]
+    found = [mask_stars(frame, 1.0).max() > 0 for frame in frames]
+    assert np.sum(found) <= 1
 
 
-@pytest.mark.filterwarnings('ignore:the frame is constant')
+@pytest.mark.parametrize('noise', [None, 1.0])
 @pytest.mark.parametrize('value', [0.0, 7.0])
-def test_constant_frames_give_empty_masks(value):
-    mask = star_mask(np.full((64, 80), value), noise=1.0)
+def test_constant_frames_give_empty_masks(value, noise):
+    mask = star_mask(np.full((64, 80), value), noise=noise)
     assert_array_equal(mask, np.zeros((64, 80), np.float32))
 
 
@@ -175,6 +178,61 @@ def test_invalid_pixels_make_no_stars(rng):
     valid = rng.random(SHAPE) > 0.02
     image[~valid] = np.nan
     assert mask_stars(image, 1.0, valid=valid).max() == 0
+
+
+def test_gaps_make_no_stars_of_noise():
+    # a repeated pixel of noise, filtered, is many sigma high
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        image = rng.normal(0, 1, SHAPE)
+        gaps = ndimage.binary_dilation(rng.random(SHAPE) < 0.01, iterations=2)
+        image[gaps] = np.nan
+        assert mask_stars(image, 1.0, valid=~gaps).max() == 0, seed
+
+
+@pytest.mark.parametrize('dead', [1, 3])
+def test_a_star_is_found_around_dead_pixels(dead, rng):
+    image = rng.normal(0, 1, SHAPE)
+    psf = PointSpread(rng)
+    psf = psf.widened(4 / psf.fwhm)
+    add_stars(image, psf, np.array([100.0]), np.array([120.0]), np.array([100.0]) / psf.matched)
+    half = dead // 2
+    image[100 - half : 101 + half, 120 - half : 121 + half] = np.nan
+    mask = mask_stars(image, 1.0)
+    assert mask[98:103, 118:123].max() > 0.5
+    assert np.mean(mask > 0.5) < 0.01
+
+
+def test_sigma_may_be_a_plane(rng):
+    image = rng.normal(0, 1, SHAPE)
+    y, x = rng.uniform(20, 236, (2, 20))
+    add_stars(image, PointSpread(rng), y, x, np.geomspace(200, 3e3, 20))
+    mask = mask_stars(image, 1.0)
+    assert_array_equal(mask_stars(image, np.ones(SHAPE)), mask)
+    uneven = np.linspace(1, 4, SHAPE[1]) * np.ones(SHAPE)
+    # the sky's level is no structure, whatever its sigma is
+    masks = [mask_stars(uneven * image + level, uneven) for level in (0, 500)]
+    assert np.mean((masks[0] > 0.5) != (masks[1] > 0.5)) < 1e-3
+    assert np.mean((masks[0] > 0.5) != (mask > 0.5)) < 0.01
+    unknown = uneven.copy()
+    unknown[:40] = 0
+    unknown[60:70] = np.nan
+    assert np.isfinite(mask_stars(uneven * image, unknown)).all()
+
+
+@pytest.mark.parametrize(
+    ('given', 'error', 'match'),
+    [
+        ({'sigma': 0.0}, ValueError, 'sigma must be positive'),
+        ({'sigma': '1'}, TypeError, 'sigma must be a number'),
+        ({'sigma': np.ones(3)}, ValueError, 'sigma has the shape'),
+        ({'valid': np.ones((3, 3), bool)}, ValueError, 'valid has the shape'),
+        ({'luminance': np.ones((3, 8, 8))}, ValueError, 'expected one plane'),
+    ],
+)
+def test_mistakes_in_a_plane_are_named(given, error, match):
+    with pytest.raises(error, match=match):
+        mask_stars(**({'luminance': np.ones((8, 8)), 'sigma': 1.0} | given))
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -224,8 +282,14 @@ def test_saturated_and_masked_pixels(frame):
     ('options', 'error', 'match'),
     [
         ({'n_sigma': 0}, ValueError, 'n_sigma must be positive'),
+        ({'n_sigma': '5'}, TypeError, 'n_sigma must be a number'),
+        ({'dilate': True}, TypeError, 'dilate must be a number'),
         ({'dilate': -1}, ValueError, 'dilate must be positive'),
-        ({'blur': -1}, ValueError, 'blur must not be negative'),
+        ({'blur': -1}, ValueError, 'blur must be zero or positive'),
+        ({'blur': np.inf}, ValueError, 'and finite'),
+        ({'saturation': 'full'}, TypeError, 'saturation must be a number'),
+        ({'saturation': np.nan}, ValueError, 'saturation must be of any sign and finite'),
+        ({'saturation': 3 * u.s}, u.UnitsError, 'saturation is in s'),
         ({'noise': -3}, ValueError, 'positive'),
     ],
 )
