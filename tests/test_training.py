@@ -252,7 +252,7 @@ def test_missing_planes_are_zeros_that_do_not_count():
 
 def paired(rng):
     """Give a scene with a real noisy frame."""
-    clean = draw_scene(np.random.default_rng(5), (128, 128), 'stars', n_planes=1).clip(-5, 50)
+    clean = draw_scene(np.random.default_rng(7), (128, 128), 'stars', n_planes=1).clip(-5, 50)
     noisy = clean + rng.normal(0, 1, clean.shape).astype(np.float32)
     valid = np.ones(clean.shape, bool)
     return Scene('pair', clean, brightest=1.0, noisy=noisy, valid=valid)
@@ -267,6 +267,9 @@ def test_pairs_are_shown_with_their_own_noise_or_with_added_noise(rng):
         ratio = np.sort(tiles.target.numpy().ravel()) / np.sort(own)
         assert np.median(ratio) == pytest.approx(1, abs=0.05)
         assert np.std(ratio[np.abs(np.sort(own)) > 0.5]) < 0.01
+        # seeing rules bright stars: they count less
+        bright = tiles.clean > 15
+        assert float(tiles.weight[bright].max()) < 0.65 < float(tiles.weight[~bright].median())
     added = scene_tiles(scene, (1, 0), tile_size=128, ranges=QUIET, pair_share=0.0)
     assert not np.allclose(np.sort(added.target.numpy().ravel()), np.sort(own), rtol=1e-3)
 
