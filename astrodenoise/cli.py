@@ -362,6 +362,7 @@ def _run_train(args):
     except (OSError, TypeError, ValueError) as error:
         raise argparse.ArgumentError(None, _reason(error)) from error
     if args.pack:
+        _check_parent('--pack', Path(args.pack))  # before minutes of work
         from astrodenoise.training.library import make_library
         from astrodenoise.training.pack import write_pack
 
@@ -418,13 +419,18 @@ def _table(rows):
         yield text.rstrip()
 
 
+def _check_parent(option, path):
+    """Raise where the folder that something goes to is not there."""
+    if not path.absolute().parent.is_dir():
+        msg = f'{option} {path}: there is no folder {path.parent}; make it first'
+        raise argparse.ArgumentError(None, msg)
+
+
 def _run_demo(args):
     from astrodenoise.demo import run_demo
 
     folder = Path(args.output)
-    if not folder.absolute().parent.is_dir():
-        msg = f'-o {folder}: there is no folder {folder.parent}; make it first'
-        raise argparse.ArgumentError(None, msg)
+    _check_parent('-o', folder)
     with _warnings(args, 'demo'):
         text = run_demo(
             folder, overwrite=args.overwrite, progress_bar=_progress_bar(args, 'demo')

@@ -456,7 +456,7 @@ def test_train(tmp_path, monkeypatch):
     (config, options), = calls
     assert config.name == 'smoke'
     assert options == {
-        'resume': True, 'time_limit': 540.0, 'device': None, 'output': str(tmp_path)
+        'resume': True, 'time_limit': 540.0, 'device': None, 'output': str(tmp_path), 'data': None,
     }
 
 
@@ -570,3 +570,21 @@ def test_compare_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(ImportError, match='pip install matplotlib'):
         plotting.compare(np.eye(4), np.eye(4))
+
+
+def test_packs_are_written_and_trained_on(tmp_path, capsys):
+    config = tmp_path / 'config.toml'
+    config.write_text(
+        '[model]\nwidths = [8, 8]\nblocks = [1, 1]\n'
+        '[data]\nscenes = 2\nscene_size = 128\ntile_size = 64\nround_scenes = 2\n'
+        'validation_scenes = 1\n[optimiser]\nsteps = 1\nbatch_size = 4\n'
+    )
+    pack = tmp_path / 'a.pack'
+    assert main(['train', str(config), '--pack', str(pack)]) == 0
+    assert 'a.pack: 2 training, 1 validation' in capsys.readouterr().out
+    run = tmp_path / 'run'
+    assert main(['train', str(config), '--data', str(pack), '-o', str(run)]) == 0
+    assert (run / 'checkpoint.npz').is_file()
+    nowhere = tmp_path / 'nowhere' / 'a.pack'
+    assert main(['train', str(config), '--pack', str(nowhere)]) == 2
+    assert 'there is no folder' in capsys.readouterr().err
