@@ -443,13 +443,19 @@ config = replace(
     optimiser=replace(config.optimiser, steps=3, batch_size=8, validate_every=2),
 )
 tiles = next(tile_rounds(make_library(config).scenes, 5, round_scenes=4, tile_size=64))
-with join_team('cpu') as team:
+
+
+def work(team):  # what the network holds of the team goes before the team does
     weights = trainer._Weights(config, team, 'float32')
     size = 8 // team.size
     weights.gradient(tiles.select(range(team.rank * size, (team.rank + 1) * size)))
     if team.rank == 0:
         gradient = {k: p.grad for k, p in weights.network.named_parameters()}
         torch.save(gradient, folder / f'gradient{team.size}.pt')
+
+
+with join_team('cpu') as team:
+    work(team)
 """
 
 

@@ -2,6 +2,7 @@
 """Processes that train one network together, as ``torchrun`` starts them."""
 
 import contextlib
+import gc
 import os
 
 import torch
@@ -112,5 +113,7 @@ def join_team(device=None):
     distributed.init_process_group('nccl' if device.startswith('cuda') else 'gloo')
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size(), device)
+        distributed.barrier()  # none leaves while another still talks to it
     finally:
+        gc.collect()  # a wrapped network holds the group in a cycle; its threads must end before us
         distributed.destroy_process_group()
