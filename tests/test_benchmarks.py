@@ -1,30 +1,24 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """The measures of the benchmarks on cases whose answer is known."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-pytest.importorskip('galsim')
-pytest.importorskip('matplotlib')
-pytest.importorskip('PIL')
+from helpers import ROOT
+
+# GalSim draws the benchmarks' scenes; the package itself does without
+pytest.importorskip('galsim', reason='the benchmarks need GalSim')
 
 
 @pytest.fixture(scope='module')
 def seams():
-    """Give the module benchmarks/seams.py, where the checkout has it."""
-    folder = Path(__file__).resolve().parent.parent / 'benchmarks'
-    if not folder.exists():
-        pytest.skip('benchmarks are no part of the installed package')
-    sys.path.insert(0, str(folder))
-    try:
+    """Give the module benchmarks/seams.py, which imports its neighbours by their bare names."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(ROOT / 'benchmarks')
         import seams
-    finally:
-        sys.path.remove(str(folder))
-    return seams
+
+        return seams
 
 
 def test_lines_are_the_edges_of_all_tiles(seams):
