@@ -43,21 +43,19 @@ class NormalisedPlane:
     ----------
     sigma : `numpy.ndarray`, (H, W), or float
         Rms noise of each pixel in the unit of the data; a number when it is the same for all.
+    missing : bool
+        Whether there is nothing to denoise: no noise, or no valid pixel.
     """
 
     def __init__(self, data, valid, noise, *, level=None):
         self.level = level if level is not None else local_level(data, valid)
         self.everything = bool(valid.all())
         self.data, self.valid, self.noise = data, valid, noise
+        self.missing = noise.sigma == 0 or not valid.any()
         self.sigma = noise.sigma if noise.even else self._sigma_plane()
         height, width = data.shape
         self._rows = np.asarray(noise.rows or [0.0] * height, np.float32)
         self._columns = np.asarray(noise.columns or [0.0] * width, np.float32)
-
-    @property
-    def missing(self):
-        """Whether there is nothing to denoise: no noise, or no valid pixel (bool)."""
-        return self.noise.sigma == 0 or not self.valid.any()
 
     def _sigma_plane(self):
         """Sigma of every pixel, the law taken at its signal level."""

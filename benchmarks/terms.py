@@ -15,6 +15,7 @@ import claims
 import fidelity
 import numpy as np
 import scenes
+from photutils.aperture import CircularAperture
 
 from astrodenoise import denoise
 
@@ -78,7 +79,7 @@ def profiles(model, seeds):
         scene = claims.colour_scene('stars', 'low', seed, claims.STAR_BOOST)[1]
         denoised = denoise(scene.observe(claims.random(9, seed)), model=model)
         places, own, radius = fidelity.isolated_stars(scene)
-        noise = fidelity.CircularAperture(places, radius).do_photometry(scene.sigma**2)[0] ** 0.5
+        noise = CircularAperture(places, radius).do_photometry(scene.sigma**2)[0] ** 0.5
         for place in places[own > claims.FIT_SN * noise]:
             found, truth = (claims.fit_star(scene, image, *place)
                             for image in (denoised, scene.truth_electrons))

@@ -116,8 +116,8 @@ def with_stars(scene):
     scene : `Scene`
         The same with its masks: stars above 5 times the noise of each exposure.
     """
-    factors = LUMINANCE if len(scene.image) == len(LUMINANCE) else [1 / len(scene.image)]
-    factors = np.resize(np.asarray(factors, np.float32), len(scene.image))
+    n_planes = len(scene.image)
+    factors = np.full(n_planes, 1 / n_planes) if n_planes != 3 else np.array(LUMINANCE)
     image = np.tensordot(factors, scene.image, axes=1)
     sigma = float(np.sqrt(np.sum(factors**2)))
     masks = [mask_stars(image, sigma / exposure) for exposure in STAR_EXPOSURES]
