@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Scenes, synthetic noise, tiles, the library and its real material."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -23,10 +23,8 @@ from astrodenoise.training.synthesis import (
 )
 from astrodenoise.training.tiles import scene_tiles, tile_rounds
 
-QUIET = NoiseRanges(
-    exposure=(1, 1), shot=0, correlated=0, banding=0, blotches=0, depth=0, low_noise=0, stretched=0,
-    quantised=0, saturated=0, masked=0, planes=0, told=0, unlike=0, missing=0,
-)  # fmt: skip
+SHARES = {entry.name: 0.0 for entry in fields(NoiseRanges) if isinstance(entry.default, float)}
+QUIET = NoiseRanges(exposure=(1, 1), **SHARES)
 
 
 # --- scenes --------------------------------------------------------------------------------------
@@ -87,6 +85,9 @@ def test_plain_noise_is_white_of_unit_rms():
         {'quantised': 1.0},
         {'stretched': 1.0},
         {'planes': 1.0},
+        {'walking': 1.0},
+        {'sharpened': 1.0},
+        {'pictures': 1.0},
     ],
 )
 @pytest.mark.parametrize('seed', [2, 3])
@@ -110,6 +111,13 @@ def test_low_noise_variants_teach_to_leave_clean_tiles_alone():
     seen = observed(5, low_noise=1.0)
     assert float((seen.noisy - seen.clean).std()) <= 0.52
     assert seen.told
+
+
+def test_pixels_cut_off_below_are_no_data():
+    seen = observed(6, clipped=1.0)
+    floor = float(seen.noisy.min())
+    assert 0.0005 < float((~seen.valid).float().mean()) < 0.3
+    assert_array_equal(~seen.valid, seen.noisy == floor)
 
 
 def test_bad_and_saturated_pixels_are_marked():

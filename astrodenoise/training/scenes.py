@@ -8,7 +8,7 @@ noise though it is no object: cosmic rays, hot pixels and trails.
 """
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from astrodenoise.training.stars import (
     PointSpread,
@@ -175,6 +175,41 @@ def faint_galaxies(rng, image, density, psf):
             ]
 
 
+def faint_patch(rng, shape):
+    """
+    Draw a patch of light at the edge of sight: a disc, an exponential or a Gaussian.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    shape : tuple of int
+        Shape of the frame.
+
+    Returns
+    -------
+    patch : `numpy.ndarray`, (H, W), float64
+        Of an integrated S/N of 2 to 60, its peak at most 3 sigma.
+    """
+    radius = np.exp(rng.uniform(np.log(3), np.log(0.2 * min(shape))))
+    cy, cx = (rng.uniform(0, n) for n in shape)
+    ratio, angle = rng.uniform(0.4, 1), rng.uniform(0, np.pi)
+    y, x = np.arange(shape[0])[:, None] - cy, np.arange(shape[1]) - cx
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = (np.cos(angle) * y - np.sin(angle) * x) / ratio
+    r = np.hypot(along, across) / radius
+    kind = rng.integers(3)
+    if kind == 0:
+        edge = rng.uniform(0.7, 0.4 * radius + 1)
+        patch = special.expit((1 - r) * radius / edge)
+    elif kind == 1:
+        patch = np.exp(-1.68 * np.hypot(r, 0.2))
+    else:
+        patch = np.exp(-0.7 * r**2)
+    snr = np.exp(rng.uniform(np.log(2), np.log(60)))
+    return patch * min(snr / np.sqrt(np.sum(patch**2)), 3.0 / patch.max())
+
+
 def add_impulses(rng, image):
     """
     Add cosmic rays, hot pixels and a trail: sharp, no noise, not to be removed.
@@ -273,6 +308,12 @@ def _add_galaxies(rng, image, density, psf):
         image += layer * colour_of(rng, len(image), 0.4)
 
 
+def _add_patches(rng, image):
+    """Add patches of low surface brightness."""
+    for _ in range(rng.integers(2, 12)):
+        image += faint_patch(rng, image.shape[1:]) * colour_of(rng, len(image), 0.3)
+
+
 def _add_nebulae(rng, image, low, high):
     """Add nebulosity; in colour up to three lights of their own shape, as emission lines are."""
     n_planes = len(image)
@@ -326,6 +367,8 @@ def draw_scene(rng, shape, kind, *, n_planes=None):
         _add_galaxies(rng, image, np.exp(rng.uniform(np.log(50), np.log(900))), psf)
     if kind == 'faint' and rng.random() < 0.5:  # a stream or cirrus at the edge of sight
         _add_nebulae(rng, image, 0.05, 0.5)
+    if rng.random() < (0.8 if kind == 'faint' else 0.3):
+        _add_patches(rng, image)
     if kind == 'cluster':
         _add_stars(rng, image, psfs, *cluster_stars(rng, shape, psf))
     if kind != 'blank':

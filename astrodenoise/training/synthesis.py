@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from astrodenoise.training.camera import stacked_noise, walking_noise
+from astrodenoise.training.processing import jpeg, midtones, sharpen
+
 __all__ = ['NoiseRanges', 'Observation', 'observe', 'observe_planes']
 
 
@@ -30,6 +33,10 @@ class NoiseRanges:
         Range of the variance added per sigma of signal, log-uniform.
     correlated : float
         Share of frames whose noise is correlated (registration, drizzle, debayering).
+    walking : float
+        Share of frames that drifted without being dithered.
+    walking_sigma : tuple of float
+        Rms in sigma of the pattern that this leaves.
     banding, blotches : float
         Share of frames with row or column banding, and with low-resolution blotches; where planes
         are seen together the blotches are of chroma: their sum over the planes is zero.
@@ -39,9 +46,10 @@ class NoiseRanges:
         Share of frames whose depth varies over the field.
     low_noise : float
         Share of frames with 0 to 0.5 of the stated noise (identity and low-noise variants).
-    stretched, quantised, saturated, masked, planes : float
-        Share of frames that are stretched, come in whole steps, have saturated stars, have bad
-        pixels, stand on a level or gradient.
+    sharpened, stretched, pictures, quantised, saturated, clipped, masked, planes : float
+        Share of frames that are sharpened, stretched, made into pictures of 8 bit (at times JPEG),
+        come in whole steps, have saturated stars, are cut off below, have bad pixels, stand on a
+        level or gradient.
     told : float
         Share of frames whose noise is told instead of measured.
     unlike, missing : float
@@ -52,16 +60,21 @@ class NoiseRanges:
     exposure: tuple = (0.3, 3.0)
     shot: float = 0.85
     shot_gain: tuple = (0.001, 0.4)
-    correlated: float = 0.45
+    correlated: float = 0.55
+    walking: float = 0.06
+    walking_sigma: tuple = (0.05, 0.3)
     banding: float = 0.2
     banding_sigma: tuple = (0.03, 0.4)
     blotches: float = 0.1
     blotch_sigma: tuple = (0.1, 0.5)
     depth: float = 0.25
     low_noise: float = 0.2
-    stretched: float = 0.08
+    sharpened: float = 0.04
+    stretched: float = 0.06
+    pictures: float = 0.06
     quantised: float = 0.1
     saturated: float = 0.2
+    clipped: float = 0.04
     masked: float = 0.25
     planes: float = 0.3
     told: float = 0.4
@@ -110,7 +123,7 @@ def _normal(shape, generator, like):
 
 def depth_map(rng, shape):
     """
-    Draw the relative noise over the field: a vignette, a slope or a mosaic with hard edges.
+    Draw the relative noise over the field: vignette, slope, hard-edged mosaic, dither borders.
 
     Parameters
     ----------
@@ -126,17 +139,30 @@ def depth_map(rng, shape):
     """
     y = np.linspace(-1, 1, shape[0])[:, None]
     x = np.linspace(-1, 1, shape[1])[None, :]
-    kind = rng.integers(3)
+    kind = rng.integers(4)
     if kind == 0:
         cy, cx = rng.uniform(-0.4, 0.4, 2)
         depth = 1 + rng.uniform(0.1, 1.0) * ((y - cy) ** 2 + (x - cx) ** 2)
     elif kind == 1:
         depth = np.exp(rng.uniform(-0.5, 0.5) * y + rng.uniform(-0.5, 0.5) * x)
-    else:
+    elif kind == 2:
         angle = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
         side = np.cos(angle) * x + np.sin(angle) * y > rng.uniform(-0.6, 0.6)
         depth = np.where(side, rng.uniform(1.2, 3.0), 1.0)
+    else:
+        depth = _dither_borders(rng, shape)
     return np.broadcast_to(depth / np.median(depth), shape).astype(np.float32)
+
+
+def _dither_borders(rng, shape):
+    """Relative noise where fewer of a stack's dithered exposures reach."""
+    n_exposures, reach = int(rng.integers(3, 30)), rng.uniform(3, 40)
+    count = np.zeros(shape, np.float32)
+    for dy, dx in np.round(rng.normal(0, reach / 2, (n_exposures, 2))).astype(int):
+        rows = slice(max(dy, 0), max(shape[0] + min(dy, 0), 0))
+        columns = slice(max(dx, 0), max(shape[1] + min(dx, 0), 0))
+        count[rows, columns] += 1
+    return 1 / np.sqrt(np.maximum(count, 1))
 
 
 def correlation_kernel(rng):
@@ -292,16 +318,69 @@ def observe_planes(clean, rng, generator, *, ranges=None, brightest=None):
     observations = [
         observe(
             plane * float(depth), np.random.default_rng(int(state)), generator,
-            ranges=replace(ranges, blotches=0.0), brightest=brightest, extra=extra,
+            ranges=replace(ranges, blotches=0.0), brightest=brightest, extra=extra, colour=number,
         )
-        for plane, depth, state, extra in zip(clean, depths, states, chroma, strict=True)
+        for number, (plane, depth, state, extra) in enumerate(
+            zip(clean, depths, states, chroma, strict=True)
+        )
     ]  # fmt: skip
     if rng.random() < ranges.missing:
         observations[rng.integers(n_planes)].valid[:] = False
     return observations
 
 
-def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
+def _correlate(rng, generator, noise, sigma, colour):
+    """Correlate noise by a stack's steps or, with true counts in it, by a kernel."""
+    if rng.random() < 0.6:
+        shape, device = tuple(noise.shape), noise.device
+        return sigma * stacked_noise(rng, generator, shape, plane=colour % 3, device=device)
+    return _convolve(noise, correlation_kernel(rng))
+
+
+def _walking(rng, generator, clean, ranges):
+    """What a drift leaves; streaks are held below what is a trail."""
+    noise = walking_noise(rng, generator, tuple(clean.shape), device=clean.device)
+    return noise.clamp(-8, 8) * float(rng.uniform(*ranges.walking_sigma))
+
+
+def _sharpen(rng, noisy, clean, sigma):
+    """Sharpen data and truth; the noise grows by one factor."""
+    amount, width = float(rng.uniform(0.2, 1.5)), float(rng.uniform(0.7, 2.5))
+    before = (noisy - clean).std()
+    noisy, clean = sharpen(noisy, amount, width), sharpen(clean, amount, width)
+    return noisy, clean, sigma * ((noisy - clean).std() / before.clamp(min=1e-6))
+
+
+def _stretch(rng, noisy, clean, sigma):
+    """Stretch by asinh."""
+    soft = _log_uniform(rng, 3, 50)
+    sigma = sigma / torch.sqrt(1 + (clean / soft) ** 2)
+    noisy, clean = (soft * torch.asinh(a / soft) for a in (noisy, clean))
+    return noisy, clean, sigma
+
+
+def _picture(rng, noisy, clean, sigma):
+    """Make a picture of 8 bit by a midtones stretch, at times JPEG; white and black are cut off."""
+    black, white = float(rng.uniform(3, 15)), 10 ** float(rng.uniform(1.7, 3.5))
+    sky, goal = black / (black + white), float(rng.uniform(0.08, 0.3))
+    midtone = (goal - 1) * sky / ((2 * goal - 1) * sky - goal)
+
+    def levels(image):
+        return 255 * midtones((image + black) / (black + white), midtone)
+
+    slope = levels(clean + 0.5) - levels(clean - 0.5)
+    seen, truth = levels(noisy), levels(clean)
+    if rng.random() < 0.5:
+        picture = jpeg(seen.cpu().numpy(), int(rng.integers(88, 101)))
+        seen = torch.from_numpy(picture).to(seen.device)
+    seen = torch.round(seen).clamp(0, 255)
+    valid = (seen > 0) & (seen < 255)
+    unit = float(levels(clean.new_tensor(0.5)) - levels(clean.new_tensor(-0.5)))
+    sigma = torch.sqrt((slope * sigma) ** 2 + 1 / 12) / unit
+    return seen / unit, torch.where(valid, truth, seen) / unit, sigma, valid
+
+
+def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None, colour=1):
     """
     Add noise to a clean scene the way cameras and pipelines do.
 
@@ -319,6 +398,8 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
         Upper limit of the factor on the scene's brightness, for scenes that are only nearly clean.
     extra : `torch.Tensor`, (H, W), optional
         A pattern that is added to the noise.
+    colour : int, optional
+        Which of a camera's planes this is: 0 red, 1 green, 2 blue.
 
     Returns
     -------
@@ -329,19 +410,11 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
     exposure = _log_uniform(rng, *ranges.exposure)
     exposure = min(exposure, brightest or exposure)
     clean = clean * exposure
-    ones = torch.ones_like(clean)
-    depth, gain = ones, 0.0
-    if rng.random() < ranges.depth:
-        depth = torch.as_tensor(depth_map(rng, clean.shape), device=clean.device)
-    if rng.random() < ranges.shot:
-        gain = _log_uniform(rng, *ranges.shot_gain)
-        noise, sigma, depth = _shot_noise(rng, generator, clean, depth, gain)
-    else:
-        noise, sigma = depth * _normal(clean.shape, generator, clean), depth
-    if rng.random() < ranges.correlated:
-        noise = _convolve(noise, correlation_kernel(rng))
+    noise, sigma, depth, gain = _noise(rng, generator, clean, ranges, colour)
     patterns = [] if extra is None else [extra]
-    for share, pattern in ((ranges.banding, _banding), (ranges.blotches, _blotches)):
+    for share, pattern in (
+        (ranges.banding, _banding), (ranges.walking, _walking), (ranges.blotches, _blotches)
+    ):  # fmt: skip
         if rng.random() < share:
             patterns.append(pattern(rng, generator, clean, ranges))
     for pattern in patterns:
@@ -351,17 +424,7 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
     if rng.random() < ranges.low_noise:
         # the half of them without any noise: the identity variant
         noise, told = noise * max(0.0, float(rng.uniform(-0.5, 0.5))), True
-    noisy = clean + noise
-    valid = ones.bool()
-    if rng.random() < ranges.saturated:
-        full = 10 ** float(rng.uniform(1.2, 3.5))
-        noisy = torch.clamp(noisy, max=full)
-        valid = noisy < full
-        clean = torch.where(valid, clean, noisy)
-    if rng.random() < ranges.stretched and not told:
-        soft = _log_uniform(rng, 3, 50)
-        sigma = sigma / torch.sqrt(1 + (clean / soft) ** 2)
-        noisy, clean = (soft * torch.asinh(a / soft) for a in (noisy, clean))
+    noisy, clean, sigma, valid = _process(rng, clean + noise, clean, sigma, ranges, told)
     if rng.random() < ranges.planes:
         plane = torch.as_tensor(_gradient(rng, clean.shape), device=clean.device)
         noisy, clean = noisy + plane, clean + plane
@@ -374,3 +437,41 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None):
         good = torch.as_tensor(_bad_pixels(rng, tuple(clean.shape)), device=clean.device)
         valid = valid & good
     return Observation(clean, noisy, sigma, valid, depth, gain, told, exposure)
+
+
+def _noise(rng, generator, clean, ranges, colour):
+    """Noise of photons, electronics and the stack's steps; its sigma, depth and gain."""
+    depth, gain = torch.ones_like(clean), 0.0
+    if rng.random() < ranges.depth:
+        depth = torch.as_tensor(depth_map(rng, clean.shape), device=clean.device)
+    if rng.random() < ranges.shot:
+        gain = _log_uniform(rng, *ranges.shot_gain)
+        noise, sigma, depth = _shot_noise(rng, generator, clean, depth, gain)
+    else:
+        noise, sigma = depth * _normal(clean.shape, generator, clean), depth
+    if rng.random() < ranges.correlated:
+        noise = _correlate(rng, generator, noise, sigma, colour)
+    return noise, sigma, depth, gain
+
+
+def _process(rng, noisy, clean, sigma, ranges, told):
+    """Pass data and truth through what cuts them off and what is done to them late."""
+    valid = torch.ones_like(clean, dtype=torch.bool)
+    if rng.random() < ranges.sharpened and not told:
+        noisy, clean, sigma = _sharpen(rng, noisy, clean, sigma)
+    if rng.random() < ranges.saturated:
+        full = 10 ** float(rng.uniform(1.2, 3.5))
+        noisy = torch.clamp(noisy, max=full)
+        valid = noisy < full
+        clean = torch.where(valid, clean, noisy)
+    if rng.random() < ranges.stretched and not told:
+        noisy, clean, sigma = _stretch(rng, noisy, clean, sigma)
+    elif rng.random() < ranges.pictures and not told:
+        noisy, clean, sigma, seen = _picture(rng, noisy, clean, sigma)
+        valid = valid & seen
+    if rng.random() < ranges.clipped:
+        floor = -float(rng.uniform(0.8, 3.0))
+        noisy = torch.clamp(noisy, min=floor)
+        valid = valid & (noisy > floor)
+        clean = torch.where(valid, clean, noisy)
+    return noisy, clean, sigma, valid
