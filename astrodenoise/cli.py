@@ -81,6 +81,13 @@ def _reason(error):
     return f'{type(error).__name__}: {text}'
 
 
+def _tell_failed(args, source, error):
+    """Name a file that failed, and why, in one line."""
+    reason = _reason(error)
+    _tell(reason if reason.startswith(f'{source}') else f'{source}: {reason}')
+    _trace(args)
+
+
 def _trace(args):
     if args.verbose > 1:
         traceback.print_exc()
@@ -211,6 +218,7 @@ def _parser():
     for add, run, help_text in (
         (_add_denoise, _run_denoise, 'denoise files'),
         (_add_train, _run_train, 'train a network'),
+        (_add_evaluate, _run_evaluate, 'measure how good a denoised frame is'),
         (_add_models, _run_models, 'list the models, or describe one'),
         (_add_demo, _run_demo, 'make a frame, denoise it and measure what changed'),
     ):
@@ -302,6 +310,22 @@ def _add_train(parser):
     parser.set_defaults(verbose=1)  # the log of the losses is what one waits for
 
 
+def _add_evaluate(parser):
+    add = parser.add_argument
+    add('truth', metavar='TRUTH', help='file of the noiseless frame, or a folder of them')
+    add('noisy', metavar='NOISY', help='the noisy frame, or a folder of files of the same names')
+    add('denoised', metavar='DENOISED', nargs='?',
+        help='the denoised frame, or a folder (default: NOISY is denoised)')
+    add('--pair', action='store_true',
+        help='TRUTH is a second exposure of the field with noise of its own')
+    add('--model', help='name of a model or a weights file that denoises NOISY')
+    add('--json', nargs='?', const='-', metavar='FILE',
+        help='write all figures to a file, or print them as JSON (without FILE, as the last '
+             'argument)')
+    add('--overwrite', action='store_true', help='replace a FILE that exists')
+    add('-q', '--quiet', action='store_true', help='no progress')
+
+
 def _add_models(parser):
     parser.add_argument(
         'name', nargs='?', metavar='NAME', help='model to describe, or a weights file'
@@ -336,9 +360,7 @@ def _run_denoise(args):
                 batch.denoise_file(source, target, residual, args, progress_bar=bar)
         except Exception as error:  # one bad file is no reason to leave the others
             failed += 1
-            reason = _reason(error)
-            _tell(reason if reason.startswith(f'{source}:') else f'{source}: {reason}')
-            _trace(args)
+            _tell_failed(args, source, error)
         else:
             _report(args, f'{source} -> {target}  {time.perf_counter() - start:.1f} s')
     if failed and len(jobs) > 1:
@@ -351,7 +373,21 @@ def _report(args, message):
         print(message, flush=True)
 
 
-# train, models, demo
+# evaluate, train, models, demo
+
+
+def _run_evaluate(args):
+    from astrodenoise.evaluation import evaluate_files
+
+    with _warnings(args, 'evaluate'):
+        text, n_failed = evaluate_files(
+            args,
+            failed=functools.partial(_tell_failed, args),
+            progress_bar=_progress_bar(args, 'evaluate'),
+        )
+    if text:
+        print(text)
+    return _SOME_FAILED if n_failed else _DONE
 
 
 def _run_train(args):

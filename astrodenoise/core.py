@@ -7,9 +7,11 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.nddata import NDData
 
 from astrodenoise._version import __version__
 from astrodenoise.background import local_level
+from astrodenoise.errormap import calibrate, error_at_strength
 from astrodenoise.exceptions import AlreadyDenoisedWarning, LimitedWarning, NoNoiseWarning
 from astrodenoise.features import NormalisedPlane, condition
 from astrodenoise.frames import open_frame
@@ -81,10 +83,11 @@ def denoise(
     saturation : float or `~astropy.units.Quantity`, optional
         Pixels at or above it come back as they are; by default the header's SATURATE or the
         frame's own pile-up.
-    uncertainty : {'keep', None}, optional
+    uncertainty : {'keep', 'predict', None}, optional
         'keep': the frame's own, or the sigma that was used where it has none; the right size for
-        sums over apertures, because the errors of denoised pixels are correlated.  None: none.
-        'predict' is not there yet and raises NotImplementedError.
+        sums over apertures, because the errors of denoised pixels are correlated.  'predict': the
+        expected error of each single pixel, for maps and thresholds, never to be added in
+        quadrature.  None: none.
     tile_size : int, optional
         Side of a tile in px, 64 to 2048, a multiple of the network's stride.
     blend : {'gaussian', 'none'}, optional
@@ -111,7 +114,7 @@ def denoise(
     TypeError, ValueError, `~astropy.units.UnitsError`
         If an argument is of the wrong type, value or unit; before any weights are loaded.
     NotImplementedError
-        For dask arrays, ``star_mask`` and ``uncertainty='predict'``.
+        For dask arrays and ``star_mask``.
 
     Notes
     -----
@@ -138,6 +141,12 @@ def denoise(
     if channels == 'joint' and len(frame.data) != 3:
         msg = f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}"
         raise ValueError(msg)
+    if uncertainty == 'predict' and not isinstance(ccd, NDData):
+        msg = (
+            f"uncertainty='predict' needs a CCDData or NDData, a {type(ccd).__name__} has no place "
+            'for it: wrap the frame, CCDData(frame, unit=...)'
+        )
+        raise ValueError(msg)
     _warn_if_denoised(frame)
     validity = leave_out_invalid(frame, saturation=_saturation_level(saturation, frame))
     levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
@@ -149,18 +158,22 @@ def denoise(
             frame.data, frame.valid, measured.planes, levels, strict=True
         )
     ]
-    result, counts = frame.data.copy(), []
+    result, counts, errors = frame.data.copy(), [], []
     n_together = engine.weights.config.planes
     for first in range(0, len(planes), n_together):
         together = slice(first, first + n_together)
-        counts += _remove_noise(result[together], planes[together], engine, settings)
-    sigmas = [np.broadcast_to(np.float32(plane.sigma), plane.data.shape) for plane in planes]
+        held, s = _remove_noise(result[together], planes[together], engine, settings)
+        counts += held
+        errors += [
+            np.broadcast_to(np.float32(plane.sigma * error), plane.data.shape)
+            for plane, error in zip(planes[together], s, strict=True)
+        ]
     _warn_if_limited(counts, frame)
     record = _record(settings, engine, frame, measured, validity, counts)
     return frame.close(
         result,
         uncertainty=uncertainty,
-        sigma=np.stack(sigmas),
+        sigma=np.stack(errors),
         record=record,
         add_keyword=add_keyword,
     )
@@ -188,10 +201,7 @@ class _Settings:
         if star_mask is not None:
             msg = 'star_mask is not there yet: leave it None'
             raise NotImplementedError(msg)
-        if isinstance(self.uncertainty, str) and self.uncertainty == 'predict':
-            msg = "uncertainty='predict' is not there yet: use 'keep' or None"
-            raise NotImplementedError(msg)
-        _check_choice('uncertainty', self.uncertainty, ('keep', None))
+        _check_choice('uncertainty', self.uncertainty, ('keep', 'predict', None))
         _check_choice('channels', self.channels, (None, 'separate', 'joint'))
         _check_choice('blend', self.blend, ('gaussian', 'none'))
         _check_number('strength', self.strength, 0, 1)
@@ -299,24 +309,47 @@ def _load_engine(settings):
 
 
 def _remove_noise(data, planes, engine, settings):
-    """Take the noise out of planes, in place; the number of pixels of each that were held back."""
+    """
+    Take the noise out of planes, in place.
+
+    Returns the number of pixels of each plane that were held back, and the error of each pixel in
+    units of sigma: 1 unless it is asked for.
+    """
     if settings.strength == 0 or all(plane.missing for plane in planes):
-        return [0] * len(planes)
+        return [0] * len(planes), [1.0] * len(planes)
     shape = data.shape[1:]
     tiles = n_tiles(shape, settings.tile_size, settings.overlap)
     predict = engine.predictor(np.concatenate([condition(plane.noise) for plane in planes]))
-    noise = blend_tiles(
+    # the predicted error is blended only where somebody looks at it
+    n_out = (2 if settings.uncertainty == 'predict' else 1) * len(planes)
+    out = blend_tiles(
         shape,
         lambda rows, cols: np.concatenate([plane.cut(rows, cols) for plane in planes]),
-        lambda batch: predict(batch)[:, : len(planes)],  # the predicted error is not blended
-        n_out=len(planes),
+        lambda batch: predict(batch)[:, :n_out],
+        n_out=n_out,
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         blend=settings.blend,
         batch_size=min(settings.batch_size or BATCH_SIZE, tiles),
         progress_bar=settings.progress_bar,
     )
-    return [_take(r, *plane, settings) for r, *plane in zip(noise, data, planes, strict=True)]
+    noise, log_s = out[: len(planes)], out[len(planes) :]
+    counts = [_take(r, *plane, settings) for r, *plane in zip(noise, data, planes, strict=True)]
+    if settings.uncertainty != 'predict':
+        return counts, [1.0] * len(planes)
+    table = engine.weights.calibration
+    return counts, [
+        _error(plane, logarithm, table, settings.strength)
+        for plane, logarithm in zip(planes, log_s, strict=True)
+    ]
+
+
+def _error(plane, log_s, table, strength):
+    """Expected error of each pixel in units of sigma; pixels that stay keep their noise."""
+    if plane.missing:
+        return 1.0
+    s = calibrate(log_s, plane.noise.correlation, table)
+    return np.where(plane.valid, error_at_strength(s, strength), 1)
 
 
 def _take(r, data, plane, settings):

@@ -9,20 +9,24 @@ source is detected, and the calmest part of the frame says what that scale leave
 import numpy as np
 from scipy import ndimage
 
-from astrodenoise.background import fill_nearest, local_level
-from astrodenoise.noisemodel import LAGS, MAP_BLOCK, PlaneNoise
+from astrodenoise.background import local_level
+from astrodenoise.cells import (
+    MEDIAN_TO_SIGMA,
+    cell_statistic,
+    fill_cells,
+    make_cells,
+    median_sigma,
+)
+from astrodenoise.correlation import total_noise
+from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
 
 __all__ = ['fine_scale_sigma', 'measure_plane']
 
 MIN_PIXELS = 1024  # fewer valid pixels than this cannot tell their noise
-CELL = 64  # px, side of a cell of statistics
 N_SIGMA_MASK = 4.0  # sources above this are left out, on 3x3 means
 N_SIGMA_CLIP = 4.0  # outliers beyond this count as this
 MAP_STEP = 1.5  # neighbours that differ by more than this may have a hard edge between them
 CALM_SHARE = 0.3  # of the cells, the calmest, tell the total rms and the correlation
-RESTLESS = 0.2  # sigma; calm cells whose level varies by more than this are not calm
-SHORT = 7  # px, box whose mean stands for structure where no cell is calm
-MEDIAN_TO_SIGMA = 1.482602218505602  # of the absolute values of a Gaussian
 
 
 def _quantisation_step(data, valid, integer):
@@ -58,7 +62,7 @@ def fine_scale_sigma(plane):
     sigma : float
         In the unit of the data, as for white noise.
     """
-    return float(_fine_sigma(_fine_scale(plane).ravel()))
+    return float(median_sigma(_fine_scale(plane).ravel()))
 
 
 def _inner(valid):
@@ -66,38 +70,6 @@ def _inner(valid):
     if valid.all():
         return valid[1:-1, 1:-1]
     return ndimage.minimum_filter(valid, size=3)[1:-1, 1:-1]
-
-
-def _cells(shape):
-    """Slices of cells of about ``CELL`` px that cover a plane."""
-    edges = [np.linspace(0, n, max(1, round(n / CELL)) + 1).astype(int) for n in shape]
-    return [
-        [(slice(y0, y1), slice(x0, x1)) for x0, x1 in zip(edges[1][:-1], edges[1][1:], strict=True)]
-        for y0, y1 in zip(edges[0][:-1], edges[0][1:], strict=True)
-    ]
-
-
-def _cell_statistic(cells, values, good, statistic, min_share=0.12):
-    """One number per cell from its good pixels, NaN where they are too few."""
-    result = np.full((len(cells), len(cells[0])), np.nan)
-    everything = good.all()
-    for i, line in enumerate(cells):
-        for j, cell in enumerate(line):
-            chosen = values[cell].ravel() if everything else values[cell][good[cell]]
-            if chosen.size >= max(min_share * values[cell].size, 16):
-                result[i, j] = statistic(chosen)
-    return result
-
-
-def _median(values):
-    """Median by partition (a view is not changed)."""
-    middle = values.size // 2
-    return np.partition(values, middle)[middle]
-
-
-def _fine_sigma(values):
-    """Sigma from the median of absolute values."""
-    return MEDIAN_TO_SIGMA * _median(np.abs(values))
 
 
 def _lower_spread(values):
@@ -119,21 +91,13 @@ def _spread_cells(cells, statistic, shape):
 def _source_mask(contrast, good, cells, fine_sigma):
     """Pixels in sources: 3x3 means far above what the cell's own noise makes."""
     smooth = ndimage.uniform_filter(contrast, 3, mode='nearest')
-    spread = _cell_statistic(cells, smooth, good, _lower_spread)
+    spread = cell_statistic(cells, smooth, good, _lower_spread)
     # one ratio of smoothed to fine noise for the frame: that of its calmer cells
     known = np.isfinite(spread) & (fine_sigma > 0)
     ratio = np.quantile(spread[known] / fine_sigma[known], 0.25) if known.any() else 1 / 3
     threshold = _spread_cells(cells, N_SIGMA_MASK * ratio * fine_sigma, contrast.shape)
     sources = np.abs(smooth) > threshold
     return ndimage.maximum_filter(sources, size=5, mode='nearest')
-
-
-def _fill_cells(statistic):
-    """Fill the cells without a number from their neighbours; zeros when there are none at all."""
-    known = np.isfinite(statistic)
-    if not known.any():
-        return np.zeros_like(statistic)
-    return fill_nearest(statistic, known)
 
 
 def _fit_law(levels, sigmas):
@@ -245,25 +209,6 @@ def _local_fine_sigma(fine, blocks):
     return MEDIAN_TO_SIGMA * ndimage.median_filter(medians, size=3, mode='nearest')
 
 
-def _correlation(unit, good):
-    """Autocorrelation at `LAGS` of unit-variance noise over the good pixels."""
-    held = np.clip(unit, -N_SIGMA_CLIP, N_SIGMA_CLIP)
-    values = np.where(good, held, 0).astype(np.float32)
-    height, width = values.shape
-    total = np.sum(values**2, dtype=np.float64)
-    count = np.count_nonzero(good)
-    if count < 64 or total == 0:
-        return [0.0] * len(LAGS)
-    result = []
-    for dy, dx in LAGS:
-        a = (slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
-        b = (slice(dy, height), slice(max(0, dx), width + min(0, dx)))
-        pairs = np.count_nonzero(good[a] & good[b])
-        product = np.sum(values[a] * values[b], dtype=np.float64)
-        result.append(float(np.clip(product / max(pairs, 1) / (total / count), -1, 1)))
-    return result
-
-
 def _profile(unit, good, axis):
     """Mean of each row (axis 1) or column (axis 0) in sigma, held back where few pixels count."""
     count = good.sum(axis=axis)
@@ -307,8 +252,8 @@ def _dither(contrast, step):
 
 def _calm_pixels(good, cells, above, fine_sigma):
     """Good pixels of the calmest cells (few sources, an even level) and how calm they are."""
-    source_share = 1 - _cell_statistic(cells, good, np.ones_like(good), np.mean)
-    spread = _cell_statistic(cells, above, good, np.std)
+    source_share = 1 - cell_statistic(cells, good, np.ones_like(good), np.mean)
+    spread = cell_statistic(cells, above, good, np.std)
     known = np.isfinite(spread) & (fine_sigma > 0)
     unrest = np.full(spread.shape, np.inf)
     unrest[known] = spread[known] / fine_sigma[known] + 2 * source_share[known]
@@ -320,42 +265,6 @@ def _calm_pixels(good, cells, above, fine_sigma):
             if chosen:
                 calm[cell] = good[cell]
     return calm, float(np.median(unrest[unrest <= limit]))
-
-
-def _rms(values):
-    """Rms with outliers held at 4 times itself."""
-    square = values**2
-    rms = _fine_sigma(values) or np.sqrt(np.mean(square))
-    for _ in range(3):
-        rms = np.sqrt(np.mean(np.minimum(square, (N_SIGMA_CLIP * rms) ** 2)))
-    return rms
-
-
-def _rms_ratio(unit, calm, cells):
-    """Rms of a pixel over its finest scale: the median of the calm cells."""
-    ratios = _cell_statistic(cells, unit, calm, _rms)
-    return float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 1.0
-
-
-def _total_noise(unit, calm, cells, unrest):
-    """
-    Rms of a pixel over its finest scale, and the noise's correlation.
-
-    Where even the calm cells hold structure on 20 px, only what differs from the mean of 7x7 px
-    counts; that mean's own noise is put back from the correlation.
-    """
-    ratio = _rms_ratio(unit, calm, cells)
-    if unrest < RESTLESS * ratio:
-        return ratio, _correlation(unit / ratio, calm)
-    fine = unit - ndimage.uniform_filter(unit, SHORT, mode='nearest')
-    short_ratio = _rms_ratio(fine, calm, cells)
-    if short_ratio > 0.97 * ratio:
-        return ratio, _correlation(unit / ratio, calm)
-    seen = np.array(_correlation(fine / short_ratio, calm))
-    total = max(1 + 2 * seen.sum(), 0.1)
-    share = total / (SHORT**2 - 2 * len(LAGS) + 2 * seen.sum())
-    ratio = min(ratio, short_ratio / np.sqrt(1 - min(share, 0.5)))
-    return ratio, [float(rho) for rho in seen * (1 - share) + share]
 
 
 def measure_plane(data, valid, *, integer=False, level=None):
@@ -410,21 +319,21 @@ def measure_plane(data, valid, *, integer=False, level=None):
 
     good = _inner(valid)
     fine = _fine_scale(dithered)
-    cells = _cells(fine.shape)
-    fine_sigma = _fill_cells(_cell_statistic(cells, fine, good, _fine_sigma))
+    cells = make_cells(fine.shape)
+    fine_sigma = fill_cells(cell_statistic(cells, fine, good, median_sigma))
     inner = contrast[1:-1, 1:-1]
     good = good & ~_source_mask(inner, good, cells, fine_sigma)
-    fine_sigma = _cell_statistic(cells, fine, good, _fine_sigma)
+    fine_sigma = cell_statistic(cells, fine, good, median_sigma)
     fine_sigma = np.sqrt(np.maximum(fine_sigma**2 - dither**2, 0))
     known = fine_sigma > 0
     if not known.any():
         return PlaneNoise(shape, _sky(level.fine + level.plane[0], 0), 0.0, step=step)
 
     above = ((background - level.plane[0]) / scale)[1:-1, 1:-1]
-    levels = _cell_statistic(cells, above, good, np.mean)
+    levels = cell_statistic(cells, above, good, np.mean)
     knots, law, slope = _fit_law(levels[known], fine_sigma[known])
     expected = np.sqrt(np.interp(levels, knots, law))
-    ratio_map = _fill_cells(np.where(known, fine_sigma, np.nan) / expected)
+    ratio_map = fill_cells(np.where(known, fine_sigma, np.nan) / expected)
     relative = fine / np.sqrt(np.interp(above, knots, law) if len(law) > 1 else law[0])
     grid, median_ratio = _noise_map(ratio_map, fine.shape, relative)
 
@@ -439,7 +348,7 @@ def measure_plane(data, valid, *, integer=False, level=None):
     )
     unit = inner / shaped.sigma_at(np.pad(above, 1, mode='edge'))[1:-1, 1:-1]
     calm, unrest = _calm_pixels(good, cells, above, fine_sigma)
-    ratio, correlation = _total_noise(unit, calm, cells, unrest)
+    ratio, correlation = total_noise(unit, calm, cells, unrest)
     unit = np.clip(unit / ratio, -N_SIGMA_CLIP, N_SIGMA_CLIP)
 
     sky = _sky(levels, float(np.nanmedian(fine_sigma)))

@@ -16,7 +16,7 @@ from scipy import ndimage
 from astrodenoise.background import fill_nearest
 from astrodenoise.estimate import MIN_PIXELS, measure_plane
 from astrodenoise.exceptions import NoiseMismatchWarning
-from astrodenoise.noisemodel import NOISELESS, FrameNoise, PlaneNoise, signal_level
+from astrodenoise.noisemodel import FrameNoise, PlaneNoise, signal_level
 from astrodenoise.validity import invalid_pixels
 
 __all__ = ['frame_noise', 'leave_out_invalid', 'measure_noise']
@@ -196,7 +196,7 @@ def _sigma_of(noise, frame, number):
 
 def _told(sigma, data, good, measured, source):
     """A number of sigma is an order; what the frame shows only describes its correlation."""
-    if measured is None or measured.sigma < NOISELESS * sigma:
+    if measured is None or not measured.shows(sigma):
         sky = float(np.median(data[good])) if good.any() else 0.0
         return PlaneNoise(data.shape, sky, sigma, source=source)
     if abs(np.log(measured.sigma / sigma)) > np.log1p(TOLERANCE):
@@ -268,7 +268,7 @@ def _mismatch(plane, measured, good, background):
     """Factor by which a given sigma is too large, 1 within the tolerance; warns beyond it."""
     own = measured.sigma_at(background)
     given, own = float(np.median(plane[good])), float(np.median(own[good]))
-    if own < NOISELESS * given:
+    if own == 0 or not measured.shows(measured.sigma * given / own):
         message = 'the frame shows no noise of that size; the given one is used'
         factor = 1.0
     elif abs(np.log(given / own)) > np.log1p(TOLERANCE):

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['LAGS', 'MAP_BLOCK', 'NOISELESS', 'FrameNoise', 'PlaneNoise', 'signal_level']
+__all__ = ['LAGS', 'MAP_BLOCK', 'FrameNoise', 'PlaneNoise', 'signal_level']
 
 MAP_BLOCK = 8  # px, side of a block of the noise map
 NOISELESS = 0.1  # a frame that shows less than this of what it is told to have has no noise
+FINELESS = 0.02  # nor has one whose finest scale has less: the smoothest noise has four times that
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))  # (dy, dx) of the correlation
 
 
@@ -100,6 +101,22 @@ class PlaneNoise:
             relative *= _expand(np.asarray(self.grid), self.shape)
         # the unit of the data can leave float32's range before it is divided out
         return (relative * self.sigma).astype(_float_type(self.sigma))
+
+    def shows(self, sigma):
+        """
+        Tell whether the plane has noise like what it is told to have, or none at all.
+
+        Parameters
+        ----------
+        sigma : float
+            The noise that it is told to have, in the unit of the data.
+
+        Returns
+        -------
+        shows : bool
+            False for a noiseless plane, whose structure alone was measured.
+        """
+        return self.sigma >= NOISELESS * sigma and self.sigma >= FINELESS * sigma * self.ratio
 
     def told(self, sigma, **changes):
         """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astrodenoise.errormap import CLASSES
 from astrodenoise.exceptions import WeightsError
 
 __all__ = ['Weights', 'describe', 'list_models', 'load_weights', 'save_weights']
@@ -36,6 +37,8 @@ class Weights:
         Name to `torch.Tensor`, float32.
     sha256 : str
         Of the file.
+    calibration : dict or None
+        Table for `astrodenoise.errormap.calibrate`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Weights:
     config: object
     tensors: dict
     sha256: str
+    calibration: dict | None = None
 
 
 def list_models():
@@ -140,7 +144,33 @@ def load_weights(name):
         )
         raise WeightsError(msg)
     config, tensors = _verified(path, card, content)
-    return Weights(str(card['name']), str(card['version']), config, tensors, sha256)
+    return Weights(
+        str(card['name']), str(card['version']), config, tensors, sha256, _calibration(path, card)
+    )
+
+
+def _calibration(path, card):
+    """Table of the predicted errors, checked; None where the card has none."""
+    table = card.get('calibration')
+    if table is None:
+        return None
+    try:
+        at, factor = table['log_s'], table['factor']
+        sound = sorted(factor) == sorted(CLASSES) and np.all(np.diff(at) > 0)
+        sound = sound and all(
+            len(row) == len(at) and np.all(np.isfinite(row)) and min(row) > 0
+            for row in factor.values()
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f'{path}: the calibration in its card is damaged: {error!r}'
+        raise WeightsError(msg) from error
+    if not sound:
+        msg = (
+            f'{path}: the calibration in its card needs one positive factor per bin of log_s for '
+            f'each of {list(CLASSES)}'
+        )
+        raise WeightsError(msg)
+    return {'log_s': at, 'factor': factor}
 
 
 def _verified(path, card, content):

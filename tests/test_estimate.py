@@ -9,6 +9,7 @@ from scipy import ndimage
 from astrodenoise.estimate import _fit_law, measure_plane
 from astrodenoise.features import NormalisedPlane
 from astrodenoise.training.scenes import draw_scene
+from astrodenoise.training.stars import PointSpread, add_stars
 
 SHAPE = (512, 512)
 
@@ -100,6 +101,19 @@ def test_correlated_noise_keeps_the_rms_of_a_pixel(rng, width):
     expected = [np.mean(noise * np.roll(noise, lag, (0, 1))) for lag in
                 ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))]
     assert_allclose(measured.correlation, expected, atol=0.04)
+
+
+@pytest.mark.parametrize('seed', [101, 103, 105])
+def test_unseen_stars_are_no_noise(seed):
+    rng = np.random.default_rng(seed)
+    psf = PointSpread(rng)
+    psf._set_fwhm(2.8)
+    image = np.zeros(SHAPE)
+    y, x = rng.uniform(-10, 522, (2, 30_000))
+    add_stars(image, psf, y, x, np.minimum(1 / rng.random(30_000), 3000) / psf.matched)
+    crowded = measure((5 * (image + rng.normal(size=SHAPE))).astype(np.float32))
+    assert abs(crowded.sigma / 5 - 1) < 0.1
+    assert_allclose(crowded.correlation, 0, atol=0.08)
 
 
 def test_white_noise_is_uncorrelated(rng):

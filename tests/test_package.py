@@ -29,16 +29,16 @@ PYPROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
 FLOORS = (
     {'exceptions', '_config', '_version'},
     {
-        *('background', 'estimate', 'features', 'frames', 'limit', 'model', 'noise'),
-        *('noisemodel', 'provenance', 'tiling', 'validity'),
+        *('background', 'cells', 'correlation', 'errormap', 'estimate', 'features', 'frames'),
+        *('limit', 'model', 'noise', 'noisemodel', 'provenance', 'tiling', 'validity'),
     },
     {
         *('atomic', 'filecontext', 'files', 'fitsfiles', 'inject', 'pictures', 'plotting'),
-        *('quality', 'starmask', 'weights'),
+        *('measures', 'quality', 'starmask', 'weights'),
     },
     {'engine', 'lazy', 'training'},
     {'core'},
-    {'batch', 'demo', 'report', 'scaleout'},
+    {'batch', 'demo', 'evaluation', 'report', 'scaleout'},
     {'cli'},
 )
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -17,7 +17,7 @@ import torch
 from astrodenoise.background import local_level
 from astrodenoise.estimate import measure_plane
 from astrodenoise.features import N_CONDITION, N_FEATURES, NormalisedPlane, condition
-from astrodenoise.noisemodel import MAP_BLOCK, NOISELESS, PlaneNoise
+from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
 from astrodenoise.training.library import STAR_EXPOSURES
 from astrodenoise.training.synthesis import NoiseRanges, Observation, observe_planes
 
@@ -129,7 +129,7 @@ def _told_noise(measured, seen):
     step = MAP_BLOCK // 2
     grid = [[1.0]] if np.ptp(depth) == 0 else depth[step::MAP_BLOCK, step::MAP_BLOCK].tolist()
     sigma = float(torch.median(seen.sigma)) if seen.shot_gain == 0 else 1.0
-    if measured.sigma < NOISELESS * sigma:
+    if not measured.shows(sigma):
         measured = PlaneNoise(measured.shape, 0.0, sigma)
     return measured.told(
         sigma, sky=0.0, levels=[0.0], law=[1.0], slope=seen.shot_gain, grid=grid

@@ -1,0 +1,2 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The measures that `astrodenoise.quality` puts together."""
