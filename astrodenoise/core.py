@@ -12,13 +12,19 @@ from astropy.nddata import NDData
 from astrodenoise._version import __version__
 from astrodenoise.background import local_level
 from astrodenoise.errormap import calibrate, error_at_strength
-from astrodenoise.exceptions import AlreadyDenoisedWarning, LimitedWarning, NoNoiseWarning
+from astrodenoise.exceptions import (
+    AlreadyDenoisedWarning,
+    LimitedWarning,
+    NoNoiseWarning,
+    UnlikeTrainingWarning,
+)
 from astrodenoise.features import NormalisedPlane, condition
 from astrodenoise.frames import open_frame
 from astrodenoise.limit import hold_back
 from astrodenoise.noise import frame_noise, leave_out_invalid
 from astrodenoise.provenance import check_keyword, is_denoised
 from astrodenoise.tiling import blend_tiles, n_tiles
+from astrodenoise.trainedrange import outside
 
 __all__ = ['denoise']
 
@@ -158,6 +164,7 @@ def denoise(
             frame.data, frame.valid, measured.planes, levels, strict=True
         )
     ]
+    _warn_if_unlike(engine.weights, planes)
     result, counts, errors = frame.data.copy(), [], []
     n_together = engine.weights.config.planes
     for first in range(0, len(planes), n_together):
@@ -364,6 +371,18 @@ def _take(r, data, plane, settings):
     # pixels without noise to remove are copied, never computed
     np.copyto(data, data - plane.sigma * r.astype(data.dtype), where=plane.valid)
     return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))
+
+
+def _warn_if_unlike(weights, planes):
+    """Say in one warning what of the frame the weights were not trained on."""
+    texts = outside(weights.trained_range, planes)
+    if texts:
+        warnings.warn(
+            f'the frame is unlike what model {weights.name!r} was trained on: {"; ".join(texts)}; '
+            'look at the residual before you trust the result',
+            UnlikeTrainingWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_if_limited(counts, frame):

@@ -10,11 +10,34 @@ import numpy as np
 
 from astrodenoise.noisemodel import LAGS
 
-__all__ = ['CLASSES', 'calibrate', 'correlation_class', 'error_at_strength']
+__all__ = [
+    'CLASSES',
+    'calibrate',
+    'correlation_class',
+    'error_at_strength',
+    'neighbour_correlation',
+]
 
-# the largest amplitude of the correlation at neighbours that each class of noise has
+# the largest correlation of neighbours, of either sign, that each class of noise has
 CLASSES = {'white': 0.08, 'weak': 0.4, 'strong': np.inf}
 N_NEIGHBOURS = sum(abs(dy) + abs(dx) == 1 for dy, dx in LAGS)
+
+
+def neighbour_correlation(correlation):
+    """
+    Give the mean correlation of a pixel's noise with its direct neighbours'.
+
+    Parameters
+    ----------
+    correlation : sequence of float
+        Autocorrelation at `astrodenoise.noisemodel.LAGS`.
+
+    Returns
+    -------
+    rho : float
+        -1 to 1.
+    """
+    return float(np.mean(correlation[:N_NEIGHBOURS]))
 
 
 def correlation_class(correlation):
@@ -29,9 +52,9 @@ def correlation_class(correlation):
     Returns
     -------
     name : {'white', 'weak', 'strong'}
-        By the mean size of the correlation of direct neighbours.
+        By the size of the correlation of direct neighbours.
     """
-    size = float(np.mean(np.abs(correlation[:N_NEIGHBOURS])))
+    size = abs(neighbour_correlation(correlation))
     return next(name for name, largest in CLASSES.items() if size <= largest)
 
 

@@ -9,6 +9,7 @@ __all__ = [
     'LimitedWarning',
     'NoNoiseWarning',
     'NoiseMismatchWarning',
+    'UnlikeTrainingWarning',
     'WeightsError',
 ]
 
@@ -27,6 +28,10 @@ class NoiseMismatchWarning(AstrodenoiseWarning):
 
 class LimitedWarning(AstrodenoiseWarning):
     """Pixels would have moved out of proportion to their noise and were held back."""
+
+
+class UnlikeTrainingWarning(AstrodenoiseWarning):
+    """The frame lies outside the range that the weights were trained on."""
 
 
 class AlreadyDenoisedWarning(AstrodenoiseWarning):

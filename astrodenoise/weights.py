@@ -39,6 +39,8 @@ class Weights:
         Of the file.
     calibration : dict or None
         Table for `astrodenoise.errormap.calibrate`.
+    trained_range : dict or None
+        What frames were trained on, see `astrodenoise.trainedrange`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Weights:
     tensors: dict
     sha256: str
     calibration: dict | None = None
+    trained_range: dict | None = None
 
 
 def list_models():
@@ -145,8 +148,25 @@ def load_weights(name):
         raise WeightsError(msg)
     config, tensors = _verified(path, card, content)
     return Weights(
-        str(card['name']), str(card['version']), config, tensors, sha256, _calibration(path, card)
-    )
+        str(card['name']), str(card['version']), config, tensors, sha256,
+        _calibration(path, card), _trained_range(path, card),
+    )  # fmt: skip
+
+
+def _trained_range(path, card):
+    """Pairs of bounds, checked; None where the card has none."""
+    ranges = card.get('trained_range')
+    if ranges is None:
+        return None
+    try:
+        return {str(key): _bounds(*pair) for key, pair in ranges.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        msg = f'{path}: the trained range in its card is damaged: {error!r}'
+        raise WeightsError(msg) from error
+
+
+def _bounds(low, high):
+    return tuple(None if value is None else float(value) for value in (low, high))
 
 
 def _calibration(path, card):

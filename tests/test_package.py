@@ -34,7 +34,7 @@ FLOORS = (
     },
     {
         *('atomic', 'filecontext', 'files', 'fitsfiles', 'inject', 'pictures', 'plotting'),
-        *('measures', 'quality', 'starmask', 'weights'),
+        *('measures', 'quality', 'starmask', 'trainedrange', 'weights'),
     },
     {'engine', 'lazy', 'training'},
     {'core'},

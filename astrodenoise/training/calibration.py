@@ -1,5 +1,9 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""The size of errors against what the network expects, measured on scenes that are held out."""
+"""
+What is measured of trained weights for their card, on scenes that are held out.
+
+The size of errors against what the network expects, and the range of the frames it was trained on.
+"""
 
 from dataclasses import replace
 
@@ -7,10 +11,12 @@ import numpy as np
 import torch
 
 from astrodenoise.errormap import CLASSES, correlation_class
+from astrodenoise.trainedrange import frame_range
 from astrodenoise.training.library import simulate
-from astrodenoise.training.tiles import scene_tiles
+from astrodenoise.training.synthesis import STEPS, observe_planes
+from astrodenoise.training.tiles import normalised_plane, scene_tiles
 
-__all__ = ['calibration_table', 'measure_errors']
+__all__ = ['calibration_table', 'measure_errors', 'trained_range']
 
 CALIBRATION_SEED = 7_654_321
 BINS = np.linspace(-4.5, 0.5, 21)  # edges of log s
@@ -18,6 +24,8 @@ SKY, BRIGHT = 0.3, 5.0  # sigma: sky is below, stars' cores are above
 EXTENDED = ('nebula', 'galaxy')  # kinds whose faint light is no unseen star
 MOST = 8.0  # units of s; what is further off is no error of noise
 LEAST = 3000  # pixels of a bin, below which it is as its neighbours
+OUTERMOST = 0.01  # share of the trained frames beyond either end of a range
+ONE_SIDED = ('level', 'masked', 'planes')
 
 
 @torch.inference_mode()
@@ -120,3 +128,42 @@ def calibration_table(errors):
                 round(float(value), 4) for value in np.interp(at, at[known], row[known])
             ]
     return table
+
+
+def trained_range(config, *, n_scenes=200):
+    """
+    Measure the range of the frames that a configuration trains on, as a user's frames are measured.
+
+    Parameters
+    ----------
+    config : `astrodenoise.training.config.TrainingConfig`
+        What is trained on.
+    n_scenes : int, optional
+        How many frames are drawn.
+
+    Returns
+    -------
+    ranges : dict of str to list
+        Key of `astrodenoise.trainedrange.NAMES` to [low, high]: the range without its outermost
+        per cent on either side; None where there is no bound.
+    """
+    drawn = {
+        'seed': CALIBRATION_SEED, 'kinds': dict(config.data.kinds), 'size': config.data.scene_size,
+        'planes': config.model.planes,
+    }  # fmt: skip
+    found = {}
+    for number in range(n_scenes):
+        rng = np.random.default_rng((CALIBRATION_SEED, number))
+        generator = torch.Generator().manual_seed(number)
+        clean = torch.from_numpy(simulate(drawn | {'number': number}).image)
+        seen = observe_planes(clean, rng, generator, ranges=config.noise)
+        planes = [normalised_plane(plane) for plane in seen if plane.valid.any()]
+        for key, values in frame_range(planes).items():
+            found.setdefault(key, []).extend(values)
+    # frames that are whole multiples of a step, but of no whole number, do not show it
+    ranges = {'sigma_per_step': [round(1 / STEPS[1], 3), None]}
+    for key, values in found.items():
+        if values and key not in ranges:
+            low, high = np.quantile(values, (OUTERMOST, 1 - OUTERMOST))
+            ranges[key] = [None if key in ONE_SIDED else float(f'{low:.3g}'), float(f'{high:.3g}')]
+    return ranges

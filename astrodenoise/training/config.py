@@ -9,7 +9,7 @@ from astrodenoise.model import ModelConfig
 from astrodenoise.training.losses import LossConfig
 from astrodenoise.training.synthesis import NoiseRanges
 
-__all__ = ['DataConfig', 'OptimiserConfig', 'TrainingConfig', 'load_config']
+__all__ = ['DataConfig', 'OptimiserConfig', 'TrainingConfig', 'config_from', 'load_config']
 
 PRESETS = Path(__file__).parent / 'presets'
 
@@ -162,6 +162,37 @@ def _section(name, kind, content):
     return kind(**values)
 
 
+def config_from(content):
+    """
+    Make a configuration from plain types, such as `TrainingConfig.to_dict` gives.
+
+    Parameters
+    ----------
+    content : dict
+        Tables of a TOML file.
+
+    Returns
+    -------
+    config : `TrainingConfig`
+        With the defaults for what is left out.
+
+    Raises
+    ------
+    ValueError
+        If there are unknown tables or keys.
+    """
+    content = dict(content)
+    sections = {
+        name: _section(name, kind, content.pop(name, {})) for name, kind in SECTIONS.items()
+    }
+    unknown = sorted(set(content) - {'name', 'output', 'start'})
+    if unknown:
+        known = ['name', 'output', 'start', *SECTIONS]
+        msg = f'unknown entries {unknown}; known are {known}'
+        raise ValueError(msg)
+    return TrainingConfig(**content, **sections)
+
+
 def load_config(path):
     """
     Read a training's configuration.
@@ -195,12 +226,8 @@ def load_config(path):
     except tomllib.TOMLDecodeError as error:
         msg = f'{file} is no valid TOML: {error}'
         raise ValueError(msg) from error
-    sections = {
-        name: _section(name, kind, content.pop(name, {})) for name, kind in SECTIONS.items()
-    }
-    unknown = sorted(set(content) - {'name', 'output', 'start'})
-    if unknown:
-        known = ['name', 'output', 'start', *SECTIONS]
-        msg = f'{file} has unknown entries {unknown}; known are {known}'
-        raise ValueError(msg)
-    return TrainingConfig(**content, **sections)
+    try:
+        return config_from(content)
+    except ValueError as error:
+        msg = f'{file}: {error}'
+        raise ValueError(msg) from error

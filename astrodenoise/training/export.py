@@ -10,15 +10,19 @@ import scipy
 import torch
 
 from astrodenoise._version import __version__
-from astrodenoise.model import ModelConfig
+from astrodenoise.model import ModelConfig, ResUNet
+from astrodenoise.training.calibration import calibration_table, measure_errors, trained_range
 from astrodenoise.training.checkpoint import read_checkpoint
+from astrodenoise.training.config import config_from
 
 __all__ = ['export_weights']
 
 FULL_PRECISION = ('first.', 'last.', 'condition.')  # what runs in float32 is kept in float32
 
 
-def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause'):
+def export_weights(
+    folder, path, *, version, metrics=None, licence='BSD-3-Clause', n_scenes=0, n_range=200
+):
     """
     Write the averaged weights of a checkpoint with their card.
 
@@ -34,6 +38,10 @@ def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause
         What was measured of them, beside the last validation.
     licence : str, optional
         Of the weights.
+    n_scenes : int, optional
+        Held-out scenes on which the predicted errors are calibrated; 0 leaves them as they are.
+    n_range : int, optional
+        Frames that tell the trained range; with ``n_scenes`` 0 none is measured.
 
     Returns
     -------
@@ -79,4 +87,18 @@ def export_weights(folder, path, *, version, metrics=None, licence='BSD-3-Clause
             'torch': torch.__version__,
         },
     }
+    if n_scenes:
+        card |= _measured(state['config'], tensors, n_scenes, n_range)
     return save_weights(path, tensors, ModelConfig(**config['model']), card)
+
+
+def _measured(config, tensors, n_scenes, n_range):
+    """Calibration of the predicted errors and trained range, with the weights as they ship."""
+    config = config_from(config)
+    network = ResUNet(config.model)
+    network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    errors = measure_errors(network.eval(), config, n_scenes=n_scenes)
+    return {
+        'calibration': {**calibration_table(errors), 'scenes': n_scenes},
+        'trained_range': trained_range(config, n_scenes=n_range),
+    }

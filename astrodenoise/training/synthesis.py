@@ -17,6 +17,8 @@ from astrodenoise.training.processing import jpeg, midtones, sharpen
 
 __all__ = ['NoiseRanges', 'Observation', 'observe', 'observe_planes']
 
+STEPS = 0.1, 1.5  # sigma, of values that come in whole steps
+
 
 @dataclass(frozen=True)
 class NoiseRanges:
@@ -430,7 +432,7 @@ def observe(clean, rng, generator, *, ranges=None, brightest=None, extra=None, c
         noisy, clean = noisy + plane, clean + plane
         told = told and gain == 0  # a law told for a sky of 0 does not hold on a pedestal
     if rng.random() < ranges.quantised and not told:
-        step = float(rng.uniform(0.1, 1.5))
+        step = float(rng.uniform(*STEPS))
         noisy = torch.round(noisy / step) * step
         sigma = torch.sqrt(sigma**2 + step**2 / 12)
     if rng.random() < ranges.masked:

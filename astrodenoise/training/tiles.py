@@ -21,7 +21,7 @@ from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
 from astrodenoise.training.library import STAR_EXPOSURES
 from astrodenoise.training.synthesis import NoiseRanges, Observation, observe_planes
 
-__all__ = ['Tiles', 'normalise', 'scene_tiles', 'tile_rounds']
+__all__ = ['Tiles', 'normalise', 'normalised_plane', 'scene_tiles', 'tile_rounds']
 
 SEEING = 0.05  # of a pixel's light: what differs between two frames of a varying sky
 
@@ -159,6 +159,27 @@ def normalise(seen):
     if not valid.any():
         nothing = np.zeros((N_FEATURES, *noisy.shape), np.float32)
         return nothing, np.zeros(N_CONDITION, np.float32), nothing[0], nothing[0]
+    plane = normalised_plane(seen)
+    target = np.where(valid, (noisy - clean) / plane.sigma, 0).astype(np.float32)
+    weight = np.minimum(1, plane.sigma / np.maximum(seen.sigma.numpy(), 1e-6)) ** 2 * valid
+    return plane.whole(), condition(plane.noise), target, weight.astype(np.float32)
+
+
+def normalised_plane(seen):
+    """
+    Measure the noise of what a camera saw, or take what is told, as `astrodenoise.denoise` does.
+
+    Parameters
+    ----------
+    seen : `astrodenoise.training.synthesis.Observation`
+        Truth and data of a plane that has valid pixels.
+
+    Returns
+    -------
+    plane : `astrodenoise.features.NormalisedPlane`
+        What the network's input is cut from.
+    """
+    noisy, valid = seen.noisy.numpy(), seen.valid.numpy()
     level = local_level(noisy, valid)
     try:
         noise = measure_plane(noisy, valid, level=level)
@@ -166,10 +187,7 @@ def normalise(seen):
         noise = PlaneNoise(noisy.shape, 0.0, 0.0)
     if seen.told or noise.sigma == 0:
         noise = _told_noise(noise, seen)
-    plane = NormalisedPlane(noisy, valid, noise, level=level)
-    target = np.where(valid, (noisy - clean) / plane.sigma, 0).astype(np.float32)
-    weight = np.minimum(1, plane.sigma / np.maximum(seen.sigma.numpy(), 1e-6)) ** 2 * valid
-    return plane.whole(), condition(noise), target, weight.astype(np.float32)
+    return NormalisedPlane(noisy, valid, noise, level=level)
 
 
 def _turn(image, number):
