@@ -427,3 +427,52 @@ def test_training_reads_no_folder_that_is_measured_on(benchmarks):
 
     read = {pattern.split('/')[0] for pattern, _ in material.SOURCES.values()}
     assert not read & set(scenes.PAIR_FOLDERS.values())
+
+
+@pytest.fixture(scope='module')
+def fields(benchmarks):
+    import fields
+
+    return fields
+
+
+def test_blank_noises_have_no_source_and_the_rms_they_say(fields):
+    for name, make in fields.blank_noises().items():
+        noise = make(np.random.default_rng(5), (256, 256))
+        level = float(re.search(r'of ([\d.]+) electrons', name)[1]) if 'Poisson' in name else 1.0
+        expected = level + (fields.BANDS**2 if name in ('banded', 'walking') else 0)
+        assert noise.std() == pytest.approx(np.sqrt(expected), rel=0.03), name
+        assert abs(noise.mean()) < 0.1 * np.sqrt(level), name
+
+
+def test_stars_of_a_field_have_the_strength_they_say(fields):
+    rng = np.random.default_rng(6)
+    truth, places, strength, fwhm = fields.star_field(rng, 0, snr=(50, 60), placed=96, size=256)
+    half = 20
+    for (x, y), snr in zip(np.round(places).astype(int), strength, strict=True):
+        stamp = truth[y - half : y + half + 1, x - half : x + half + 1]
+        # the matched filter of a star with itself, in white noise of sigma 1
+        assert np.sqrt(np.sum(stamp**2)) == pytest.approx(snr, rel=0.05)
+    assert 2 < fwhm < 4.1
+
+
+def test_posterior_mean_keeps_all_of_a_bright_star_and_little_of_a_lost_one(fields):
+    assert fields.posterior_mean(1000, 20, 25, n=40) == pytest.approx(1, abs=0.03)
+    assert fields.posterior_mean(50, 2, 2.5, n=40) < 0.75
+
+
+def test_rows_compare_figures_with_bounds_and_two_errors(benchmarks):
+    import bounds
+
+    from astrodenoise.measures.figures import Figure
+
+    samples = np.array([[0.1], [0.2], [0.3], [0.2]])
+    figure = Figure('it', lambda s: float(np.mean(s)), samples, np.arange(4), count=4)
+    assert bounds.Row('it', figure, -1, 1).met == 'yes'
+    assert bounds.Row('it', figure, -1, 0.22).met == 'in errors'
+    assert bounds.Row('it', figure, 0.5, 1).met == 'no'
+    assert bounds.Row('it', Figure('it', reason='no stars'), 0, 1).met.endswith('no stars')
+    assert bounds.Row('it', figure).met == '-'
+    lines = bounds.lines_of([bounds.Row('it', figure, -1, 1).cells], rst=True)
+    assert lines[0] == lines[-1]
+    assert '+-1' in lines[3]
