@@ -6,13 +6,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from numpy.testing import assert_allclose
 
 from astrodenoise import denoise
 from astrodenoise.errormap import CLASSES, calibrate, correlation_class, error_at_strength
 from astrodenoise.exceptions import WeightsError
-from astrodenoise.training.calibration import BINS, LEAST, calibration_table
+from astrodenoise.model import ResUNet
+from astrodenoise.training.calibration import BINS, LEAST, calibration_table, measure_errors
+from astrodenoise.training.config import load_config
 from astrodenoise.weights import FOLDER, load_weights
 
 WHITE = [0.0] * 6
@@ -120,3 +123,17 @@ def test_damaged_tables_are_refused(tmp_path, table):
     (tmp_path / 'mono.json').write_text(json.dumps(card))
     with pytest.raises(WeightsError, match='calibration'):
         load_weights(tmp_path / 'mono.safetensors')
+
+
+def test_errors_of_a_network_that_removes_nothing_are_the_noise():
+    config = load_config('smoke')
+    network = ResUNet(config.model).eval()
+    for part in (network.last.weight, network.last.bias):
+        torch.nn.init.zeros_(part)
+    errors = measure_errors(network, config, n_scenes=4)
+    assert set(errors) <= set(CLASSES)
+    log_s = np.concatenate([pair[0] for pair in errors.values()])
+    error = np.concatenate([pair[1] for pair in errors.values()])
+    assert_allclose(log_s, 0)
+    # noise in units of the sigma that is measured; seen sources do not count
+    assert np.median(np.abs(error)) * 1.4826 == pytest.approx(1, abs=0.1)
