@@ -276,6 +276,21 @@ def test_wider_networks_start_where_narrow_ones_are():
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('widths', [(8, 16, 24), (8, 16, 24, 32)])
+def test_deeper_networks_start_where_shallow_ones_are(widths):
+    shallow = trained(widths=(8, 16), blocks=(1, 2))
+    deep = ResUNet(ModelConfig(widths=widths, blocks=(1, 2, *(1 for _ in widths[2:]))))
+    with torch.no_grad():
+        transfer(deep, shallow.state_dict())
+        features, condition = torch.randn(2, 6, 32, 32), torch.randn(2, 6)
+        expected, found = (network(features, condition) for network in (shallow, deep))
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    # and the new levels learn from the first step on
+    deep(features, condition)[0].square().sum().backward()
+    assert float(deep.fuse[1].weight.grad[:, : widths[1]].abs().max()) > 0
+
+
 def test_colour_starts_with_mono_on_the_mean_of_the_planes():
     mono = trained(widths=(8, 16), blocks=(1, 1))
     colour = ResUNet(ModelConfig(planes=3, widths=(8, 16), blocks=(1, 1)))

@@ -37,19 +37,56 @@ def _place(value, target):
     target[tuple(slice(n) for n in value.shape)] = value
 
 
+def _n_levels(tensors):
+    """Levels of a network, the finest and the bottleneck among them."""
+    finer = [int(name.split('.')[1]) for name in tensors if name.startswith('down.')]
+    return 2 + max(finer, default=-1)
+
+
+def _deepened(tensors, own):
+    """
+    Bring tensors to a network of more levels, so that it does what it did.
+
+    The bottleneck becomes the encoder of its level, whose skip is passed on as it is; what comes up
+    from the new levels counts nothing at first.
+    """
+    n_before, n_levels = _n_levels(tensors), _n_levels(own)
+    if n_before >= n_levels:
+        return tensors
+    names = {name: name.replace('bottleneck', f'encoder.{n_before - 1}', 1) for name in tensors}
+    tensors = {names[name]: value for name, value in tensors.items()}
+    for name, value in own.items():
+        part, level, *_ = name.split('.')
+        if part == 'bottleneck' or (level.isdigit() and int(level) >= n_before - 1):
+            tensors.setdefault(name, value.clone())
+    for level in range(n_before - 1, n_levels - 1):
+        fuse = tensors[f'fuse.{level}.weight']
+        fuse.zero_()
+        width = fuse.shape[0]
+        fuse[:, width:, 0, 0] = torch.eye(width)
+        for name in (f'fuse.{level}.bias', *_conditions(tensors, f'decoder.{level}')):
+            tensors[name].zero_()
+    return tensors
+
+
+def _conditions(tensors, level):
+    return [name for name in tensors if name.startswith(f'{level}.condition')]
+
+
 def transfer(network, tensors):
     """
     Set a network's weights from those of another, where they correspond.
 
     A network of several planes takes those of a one-plane network for the mean of its planes; a
-    wider one keeps its own start in the channels that the other lacks.
+    wider one keeps its own start in the channels that the other lacks; one of more levels does what
+    the other did until its new levels have learned.
 
     Parameters
     ----------
     network : `astrodenoise.model.ResUNet`
         Changed in place.
     tensors : dict of str to `torch.Tensor`
-        Weights of a network of the same levels, at most as wide.
+        Weights of a network of at most as many levels, at most as wide.
 
     Raises
     ------
@@ -63,6 +100,7 @@ def transfer(network, tensors):
             msg = f'weights of {planes_there} planes do not start a network of {planes}'
             raise ValueError(msg)
         tensors = {name: _widened(name, value, planes) for name, value in tensors.items()}
+    tensors = _deepened(tensors, own)
     if set(own) != set(tensors):
         names = sorted(set(own) ^ set(tensors))[:3]
         msg = f'the weights to start from have other levels or blocks, for example {names}'
