@@ -20,6 +20,7 @@ __all__ = [
     'Stars',
     'aperture_flux',
     'aperture_noise',
+    'aperture_sums',
     'band_leakage',
     'galaxy_light',
     'measure_stars',
@@ -106,7 +107,7 @@ def measure_stars(truth, y, x, fwhm):
         part = slice(start, start + 500)
         background[part] = np.median(stamps_at(truth, y[part], x[part], half)[:, ring], axis=1)
     radius = APERTURE * fwhm
-    flux = _sums(truth, y, x, radius) - background * np.pi * radius**2
+    flux = aperture_sums(truth, y, x, radius) - background * np.pi * radius**2
     stars = Stars(y, x, flux, background, fwhm)
     return stars[flux > 0]
 
@@ -139,10 +140,10 @@ def aperture_noise(noise, sigma, y, x, radius):
     factor = 1.0
     if len(rows) * len(columns) >= 25:
         rows, columns = (part.ravel() for part in np.meshgrid(rows, columns, indexing='ij'))
-        pulls = _sums(noise, rows, columns, radius)
-        pulls /= np.sqrt(_sums(sigma**2, rows, columns, radius))
+        pulls = aperture_sums(noise, rows, columns, radius)
+        pulls /= np.sqrt(aperture_sums(sigma**2, rows, columns, radius))
         factor = np.subtract(*np.percentile(pulls, [84.13, 15.87])) / 2
-    return factor * np.sqrt(_sums(sigma**2, y, x, radius))
+    return factor * np.sqrt(aperture_sums(sigma**2, y, x, radius))
 
 
 def aperture_flux(truth, noisy, denoised, stars, *, sigma):
@@ -169,7 +170,7 @@ def aperture_flux(truth, noisy, denoised, stars, *, sigma):
     """
     noise = aperture_noise(noisy - truth, sigma, stars.y, stars.x, stars.radius)
     before, after = (
-        _sums(frame - truth, stars.y, stars.x, stars.radius) for frame in (noisy, denoised)
+        aperture_sums(frame - truth, stars.y, stars.x, stars.radius) for frame in (noisy, denoised)
     )
     ratio = stars.flux / noise
     groups = blocks_of(stars.y, stars.x, truth.shape)
@@ -240,7 +241,7 @@ def response(denoiser, frame, y, x, psf, *, snr, sigma, radius=None):
     np.add.at(source, (rows, columns), flux[:, None, None] * psf)
     bright, faint = (frame + (1 + part) * source for part in (STEP, -STEP))
     change = np.asarray(denoiser(bright), float) - np.asarray(denoiser(faint), float)
-    ratio = _sums(change, y, x, radius) / _sums(2 * STEP * source, y, x, radius)
+    ratio = aperture_sums(change, y, x, radius) / aperture_sums(2 * STEP * source, y, x, radius)
     return Figure(
         f'response to a source of S/N {snr:g}', median, ratio[:, None],
         blocks_of(y, x, frame.shape), '', 4, count=len(ratio), of='sources',
@@ -270,7 +271,7 @@ def star_colour(truth, denoised, y, x, flux, *, radius):
     """
     flux = np.asarray(flux, float)
     found = [
-        own + _sums(after - before, y, x, radius)
+        own + aperture_sums(after - before, y, x, radius)
         for own, after, before in zip(flux, denoised, truth, strict=True)
     ]
     with np.errstate(all='ignore'):
@@ -314,7 +315,7 @@ def band_leakage(truth, denoised, y, x, flux, *, plane, radius):
     figures = {}
     for other in range(len(truth)):
         if other != plane:
-            share = 100 * _sums(denoised[other] - truth[other], y, x, radius) / np.asarray(flux)
+            share = 100 * aperture_sums(denoised[other] - truth[other], y, x, radius) / np.asarray(flux)
             figures[f'leakage {other}'] = Figure(
                 f'leakage from plane {plane} to {other}', median, share[:, None], groups, '%',
                 count=len(share), least=5, of='sources',
@@ -360,7 +361,7 @@ def galaxy_light(truth, denoised, y, x, radius, *, background=0.0):
 def _growth(frame, y, x, radius, background):
     """Flux within a radius, and the radius of half of it."""
     radii = radius * np.arange(1, GROWTH + 1) / GROWTH
-    curve = [_sums(frame, [y], [x], r)[0] - background * np.pi * r**2 for r in radii]
+    curve = [aperture_sums(frame, [y], [x], r)[0] - background * np.pi * r**2 for r in radii]
     curve, radii = np.append(0.0, curve), np.append(0.0, radii)
     above = np.argmax(curve >= curve[-1] / 2)
     part = (curve[-1] / 2 - curve[above - 1]) / (curve[above] - curve[above - 1])
@@ -390,7 +391,7 @@ def rings(error, y, x, fwhm):
     error = np.where(known, error, 0.0)
     groups = blocks_of(y, x, error.shape)
     sums = [
-        np.column_stack([_sums(plane, y, x, edge * fwhm) for edge in RINGS])
+        np.column_stack([aperture_sums(plane, y, x, edge * fwhm) for edge in RINGS])
         for plane in (error, known.astype(float))
     ]
     figures = {}
@@ -428,15 +429,31 @@ def patch_flux(truth, denoised, y, x, flux, *, radius):
     figure : `Figure`
         Sum of all patches' fluxes over the sum of the true ones.
     """
-    found = np.asarray(flux) + _sums(denoised - truth, y, x, radius)
+    found = np.asarray(flux) + aperture_sums(denoised - truth, y, x, radius)
     return Figure(
         'flux of patches', _weighted, np.column_stack([found, flux]),
         blocks_of(y, x, truth.shape), count=len(found), of='patches',
     )  # fmt: skip
 
 
-def _sums(image, y, x, radius):
-    """Sums over circular apertures."""
+def aperture_sums(image, y, x, radius):
+    """
+    Sum a frame over circular apertures.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (H, W)
+        The frame.
+    y, x : `numpy.ndarray`, (n,)
+        Centres in px.
+    radius : float
+        In px.
+
+    Returns
+    -------
+    sums : `numpy.ndarray`, (n,)
+        Pixels count by the share that lies inside.
+    """
     from photutils.aperture import CircularAperture
 
     places = np.column_stack([x, y])
