@@ -315,7 +315,8 @@ def band_leakage(truth, denoised, y, x, flux, *, plane, radius):
     figures = {}
     for other in range(len(truth)):
         if other != plane:
-            share = 100 * aperture_sums(denoised[other] - truth[other], y, x, radius) / np.asarray(flux)
+            leaked = aperture_sums(denoised[other] - truth[other], y, x, radius)
+            share = 100 * leaked / np.asarray(flux)
             figures[f'leakage {other}'] = Figure(
                 f'leakage from plane {plane} to {other}', median, share[:, None], groups, '%',
                 count=len(share), least=5, of='sources',
