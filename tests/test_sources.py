@@ -431,3 +431,13 @@ def test_choosing_stars():
     bright = stars[stars.flux > 3]
     assert_array_equal(bright.y, [2, 3])
     assert bright.fwhm == 2
+
+
+def test_peaks_that_are_not_alike_tell_no_fwhm():
+    y, x = np.mgrid[:128, :128]
+    image = np.zeros((128, 128))
+    for row, column, width in ((40, 40, 1.2), (80, 90, 5.0)):
+        image += 500 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
+    rows, columns, fwhm = find_stars(image, 1.0, threshold=30.0)
+    assert len(rows) == len(columns) == 0
+    assert np.isnan(fwhm)

@@ -176,15 +176,22 @@ def find_stars(image, sigma, *, fwhm=None, threshold=3.0, valid=None):
     guess = fwhm or FIRST_WIDTH
     y, x, shapes = _shapes(light, sigma, guess, threshold, valid)
     if fwhm is None:
-        tell = np.hypot(shapes.e1, shapes.e2) < ROUND
-        if not tell.any():
-            return np.empty(0), np.empty(0), np.nan
+        tell = (np.hypot(shapes.e1, shapes.e2) < ROUND) & np.isfinite(shapes.fwhm)
         bright = np.flatnonzero(tell)[np.argsort(-light[y, x][tell])[:BRIGHTEST]]
-        width = np.percentile(shapes.fwhm[bright], 25)
-        fwhm = float(np.median(shapes.fwhm[bright][abs(shapes.fwhm[bright] / width - 1) < ALIKE]))
+        fwhm = _common(shapes.fwhm[bright])
+        if not np.isfinite(fwhm):  # none is round, or no two are alike
+            return np.empty(0), np.empty(0), np.nan
         y, x, shapes = _shapes(light, sigma, fwhm, threshold, valid)
     star = (abs(shapes.fwhm / fwhm - 1) < ALIKE) & (np.hypot(shapes.e1, shapes.e2) < ROUND)
     return y[star] + shapes.y[star], x[star] + shapes.x[star], fwhm
+
+
+def _common(widths):
+    """Median of the widths near their lower quartile; NaN where there are none."""
+    if not len(widths):
+        return np.nan
+    alike = widths[abs(widths / np.percentile(widths, 25) - 1) < ALIKE]
+    return float(np.median(alike)) if len(alike) else np.nan
 
 
 def _shapes(light, sigma, fwhm, threshold, valid):
