@@ -355,7 +355,7 @@ def _error(plane, log_s, table, strength):
     """Expected error of each pixel in units of sigma; pixels that stay keep their noise."""
     if plane.missing:
         return 1.0
-    s = calibrate(log_s, plane.noise.correlation, table)
+    s = calibrate(log_s, plane.noise.correlation, table) * np.float32(plane.noise.shown)
     return np.where(plane.valid, error_at_strength(s, strength), 1)
 
 
@@ -367,7 +367,7 @@ def _take(r, data, plane, settings):
     limited = None
     if settings.limit is not None:
         r, limited = hold_back(r, settings.limit, plane.noise.correlation)
-    r *= np.float32(settings.strength)
+    r *= np.float32(settings.strength * plane.noise.shown)
     # pixels without noise to remove are copied, never computed
     np.copyto(data, data - plane.sigma * r.astype(data.dtype), where=plane.valid)
     return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))

@@ -196,9 +196,12 @@ def _sigma_of(noise, frame, number):
 
 def _told(sigma, data, good, measured, source):
     """A number of sigma is an order; what the frame shows only describes its correlation."""
-    if measured is None or not measured.shows(sigma):
+    shown = 1.0 if measured is None else measured.evidence(sigma)
+    if shown < 1:
+        log.info('sigma %g was given, the frame shows no such noise: it stays as it is', sigma)
+    if measured is None or shown < 1:
         sky = float(np.median(data[good])) if good.any() else 0.0
-        return PlaneNoise(data.shape, sky, sigma, source=source)
+        return PlaneNoise(data.shape, sky, sigma, source=source, shown=shown)
     if abs(np.log(measured.sigma / sigma)) > np.log1p(TOLERANCE):
         log.info('sigma %g was given, %g is measured: the given one is used', sigma, measured.sigma)
     return measured.told(
@@ -260,16 +263,16 @@ def _from_plane(sigma, data, good, level, measured, source):
     kind = np.float32 if 1e-30 < at_sky < 1e30 else np.float64
     return noise.told(
         at_sky, plane=plane.astype(kind), levels=[noise.sky], law=[1.0], slope=0.0, grid=[[1.0]],
-        source=source,
-    )
+        source=source, shown=1.0 if measured is None else measured.evidence(at_sky),
+    )  # fmt: skip
 
 
 def _mismatch(plane, measured, good, background):
     """Factor by which a given sigma is too large, 1 within the tolerance; warns beyond it."""
     own = measured.sigma_at(background)
     given, own = float(np.median(plane[good])), float(np.median(own[good]))
-    if own == 0 or not measured.shows(measured.sigma * given / own):
-        message = 'the frame shows no noise of that size; the given one is used'
+    if own == 0 or measured.evidence(measured.sigma * given / own) < 1:
+        message = 'the frame shows no noise of that size and stays nearly as it is'
         factor = 1.0
     elif abs(np.log(given / own)) > np.log1p(TOLERANCE):
         message = "the measured level is used, with the given plane's shape"

@@ -53,6 +53,9 @@ class PlaneNoise:
         'measured', 'given', 'uncertainty' or 'gain, read noise'.
     plane : `numpy.ndarray` or None
         A given sigma of each pixel, smoothed; when set, it stands for map and law.
+    shown : float
+        Share of what is predicted that is taken: less than 1 where the frame does not show the
+        noise that it is told to have.
     """
 
     shape: tuple
@@ -69,6 +72,7 @@ class PlaneNoise:
     step: float = 0.0
     source: str = 'measured'
     plane: np.ndarray | None = None
+    shown: float = 1.0
 
     @property
     def even(self):
@@ -102,9 +106,9 @@ class PlaneNoise:
         # the unit of the data can leave float32's range before it is divided out
         return (relative * self.sigma).astype(_float_type(self.sigma))
 
-    def shows(self, sigma):
+    def evidence(self, sigma):
         """
-        Tell whether the plane has noise like what it is told to have, or none at all.
+        Tell how much the plane shows of a noise that it is told to have.
 
         Parameters
         ----------
@@ -113,10 +117,12 @@ class PlaneNoise:
 
         Returns
         -------
-        shows : bool
-            False for a noiseless plane, whose structure alone was measured.
+        evidence : float
+            1 where there is noise of that kind; less, down to 0, for a noiseless plane, whose
+            structure alone was measured.
         """
-        return self.sigma >= NOISELESS * sigma and self.sigma >= FINELESS * sigma * self.ratio
+        finest = self.sigma / self.ratio
+        return min(1.0, self.sigma / (NOISELESS * sigma), finest / (FINELESS * sigma))
 
     def told(self, sigma, **changes):
         """

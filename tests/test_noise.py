@@ -105,3 +105,14 @@ def test_small_frames_take_what_is_given():
     noise = noise_of(np.random.default_rng(0).normal(size=(5, 9)), np.full((5, 9), 2.0))
     assert_allclose(noise.plane, 2, rtol=1e-6)
     assert noise_of(np.zeros((5, 9)), 2.0).sigma == 2
+
+
+def test_what_a_frame_does_not_show_is_not_removed(rng):
+    y, x = np.mgrid[:128, :128]
+    noiseless = 500 * np.exp(-((y - 64) ** 2 + (x - 60) ** 2) / 300.0)
+    noisy = noiseless + rng.normal(size=noiseless.shape)
+    flat = noiseless + 0.01 * rng.normal(size=noiseless.shape)
+    shown = [noise_of(frame, 1.0).shown for frame in (noisy, flat, noiseless)]
+    assert shown[0] == 1
+    assert 0 < shown[1] < 0.7
+    assert shown[2] < 0.1

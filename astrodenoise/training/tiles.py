@@ -129,7 +129,7 @@ def _told_noise(measured, seen):
     step = MAP_BLOCK // 2
     grid = [[1.0]] if np.ptp(depth) == 0 else depth[step::MAP_BLOCK, step::MAP_BLOCK].tolist()
     sigma = float(torch.median(seen.sigma)) if seen.shot_gain == 0 else 1.0
-    if not measured.shows(sigma):
+    if measured.evidence(sigma) < 1:
         measured = PlaneNoise(measured.shape, 0.0, sigma)
     return measured.told(
         sigma, sky=0.0, levels=[0.0], law=[1.0], slope=seen.shot_gain, grid=grid
