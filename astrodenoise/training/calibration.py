@@ -25,6 +25,7 @@ EXTENDED = ('nebula', 'galaxy')  # kinds whose faint light is no unseen star
 MOST = 8.0  # units of s; what is further off is no error of noise
 LEAST = 3000  # pixels of a bin, below which it is as its neighbours
 OUTERMOST = 0.01  # share of the trained frames beyond either end of a range
+MARGIN = 0.1  # of the range, by which a network can be trusted beyond
 ONE_SIDED = ('level', 'masked', 'planes')
 
 
@@ -145,7 +146,7 @@ def trained_range(config, *, n_scenes=200):
     -------
     ranges : dict of str to list
         Key of `astrodenoise.trainedrange.NAMES` to [low, high]: the range without its outermost
-        per cent on either side; None where there is no bound.
+        per cent on either side, and a tenth of it beyond; None where there is no bound.
     """
     drawn = {
         'seed': CALIBRATION_SEED, 'kinds': dict(config.data.kinds), 'size': config.data.scene_size,
@@ -165,5 +166,6 @@ def trained_range(config, *, n_scenes=200):
     for key, values in found.items():
         if values and key not in ranges:
             low, high = np.quantile(values, (OUTERMOST, 1 - OUTERMOST))
+            low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
             ranges[key] = [None if key in ONE_SIDED else float(f'{low:.3g}'), float(f'{high:.3g}')]
     return ranges
