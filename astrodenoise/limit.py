@@ -9,11 +9,14 @@ mean.  For a sound result this changes nothing; it bounds the damage of a networ
 import numpy as np
 from scipy import ndimage
 
+from astrodenoise.cells import MEDIAN_TO_SIGMA
 from astrodenoise.noisemodel import LAGS
 
 __all__ = ['BOXES', 'box_noise', 'hold_back']
 
 BOXES = (1, 3, 5, 9, 17, 33)
+SAMPLE = 5  # px between the boxes that tell the spread of their means
+PATTERNED = 4.0  # times the noise of a box by its correlation: the most that patterns add
 ROUNDS = 8  # a box's mean can rise again when parts of it are held back for others
 
 
@@ -40,6 +43,32 @@ def box_noise(box, correlation):
     return float(np.sqrt(max(total, 0.25)) / box)
 
 
+def _bounds(r, limit, correlation):
+    """
+    Bound on the mean of each box.
+
+    Blotches and bands make boxes noisier than neighbours' correlation says.  They are all over the
+    frame, so that boxes side by side differ by them nearly everywhere; at a single mistake few do.
+    """
+    bounds = {}
+    for box in BOXES:
+        noise = box_noise(box, correlation)
+        if box > 1 and min(r.shape) >= 4 * box:
+            spread = _spread(r, box)
+            if spread > noise * (1 + 5 * box / np.sqrt(r.size)):  # few boxes spread by chance
+                noise = min(spread, PATTERNED * noise)
+        bounds[box] = limit * noise
+    return bounds
+
+
+def _spread(r, box):
+    """Typical difference of boxes side by side, as the rms of one of them."""
+    half = box // 2
+    means = _box_means(r, box)[half:-half:SAMPLE, half:-half]
+    difference = (means[:, box:] - means[:, :-box])[:, ::SAMPLE]
+    return float(MEDIAN_TO_SIGMA * np.median(np.abs(difference)) / np.sqrt(2))
+
+
 def hold_back(r, limit, correlation):
     """
     Pull the removed noise back where a box would move too far.
@@ -56,13 +85,15 @@ def hold_back(r, limit, correlation):
     Returns
     -------
     r : `numpy.ndarray`, (H, W), float32
-        Every box of ``BOXES`` within the limit.
+        Every box of ``BOXES`` within the limit: of its noise by the correlation or, where boxes
+        side by side differ by more than that all over the frame, of what they differ by, at most 4
+        times as much.
     limited : `numpy.ndarray`, (H, W), bool, or None
         The pixels that were held back; None when there are none.
     """
-    limited = None
+    limited, bounds = None, _bounds(r, limit, correlation)
     for number in range(ROUNDS):
-        factor = _factor(r, limit if number < ROUNDS - 1 else 0.8 * limit, correlation)
+        factor = _factor(r, bounds, 1.0 if number < ROUNDS - 1 else 0.8)
         if factor is None:
             break
         r *= factor
@@ -83,11 +114,11 @@ def _box_means(r, box):
     return mean
 
 
-def _factor(r, limit, correlation):
-    """Factor that brings each box near its bound, None when all are."""
+def _factor(r, bounds, share):
+    """Factor that brings each box near a share of its bound, None when all are."""
     factor = None
     for box in BOXES:
-        bound = limit * box_noise(box, correlation)
+        bound = share * bounds[box]
         mean = np.abs(_box_means(r, box))
         if mean.max() <= bound * (1 + 1e-6):
             continue

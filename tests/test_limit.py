@@ -69,3 +69,21 @@ def test_correlated_noise_may_move_further():
 @pytest.mark.parametrize('box', BOXES)
 def test_noise_of_a_box_of_white_noise(box):
     assert box_noise(box, WHITE) == pytest.approx(1 / box)
+
+
+def test_patterns_all_over_the_frame_are_noise_and_single_mistakes_are_not(rng):
+    nodes = rng.normal(size=(24, 24))
+    blotches = 0.4 * np.kron(nodes, np.ones((8, 8)))
+    r = (blotches + rng.normal(size=blotches.shape)).astype(np.float32)
+    held, limited = hold_back(r.copy(), 6.0, [0.0] * 6)
+    assert limited is None or limited.mean() < 0.002
+    r[96:120, 96:120] += 3
+    held, limited = hold_back(r.copy(), 6.0, [0.0] * 6)
+    assert limited[100:116, 100:116].all()
+    assert abs(held[96:120, 96:120].mean()) < 1.5
+
+
+def test_a_shift_of_everything_is_a_mistake(rng):
+    r = (0.5 + rng.normal(size=(128, 128))).astype(np.float32)
+    held, _ = hold_back(r.copy(), 6.0, [0.0] * 6)
+    assert abs(held[48:80, 48:80].mean()) < 6 / 33 * 1.05
