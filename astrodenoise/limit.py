@@ -9,13 +9,14 @@ mean.  For a sound result this changes nothing; it bounds the damage of a networ
 import numpy as np
 from scipy import ndimage
 
-from astrodenoise.cells import MEDIAN_TO_SIGMA
 from astrodenoise.noisemodel import LAGS
 
 __all__ = ['BOXES', 'box_noise', 'hold_back']
 
 BOXES = (1, 3, 5, 9, 17, 33)
 SAMPLE = 5  # px between the boxes that tell the spread of their means
+MANY = 10  # boxes along a side, below which their spread says nothing
+QUARTER = 0.31864  # of the sizes of a Gaussian's values lie below this many sigma
 PATTERNED = 4.0  # times the noise of a box by its correlation: the most that patterns add
 ROUNDS = 8  # a box's mean can rise again when parts of it are held back for others
 
@@ -53,9 +54,10 @@ def _bounds(r, limit, correlation):
     bounds = {}
     for box in BOXES:
         noise = box_noise(box, correlation)
-        if box > 1 and min(r.shape) >= 4 * box:
+        if box > 1 and min(r.shape) >= MANY * box:
             spread = _spread(r, box)
-            if spread > noise * (1 + 5 * box / np.sqrt(r.size)):  # few boxes spread by chance
+            sure = 1 + 10 * max(box, SAMPLE) / np.sqrt(r.size)  # few boxes spread by chance
+            if spread > sure * noise:
                 noise = min(spread, PATTERNED * noise)
         bounds[box] = limit * noise
     return bounds
@@ -66,7 +68,7 @@ def _spread(r, box):
     half = box // 2
     means = _box_means(r, box)[half:-half:SAMPLE, half:-half]
     difference = (means[:, box:] - means[:, :-box])[:, ::SAMPLE]
-    return float(MEDIAN_TO_SIGMA * np.median(np.abs(difference)) / np.sqrt(2))
+    return float(np.quantile(np.abs(difference), 0.25) / QUARTER / np.sqrt(2))
 
 
 def hold_back(r, limit, correlation):

@@ -72,7 +72,7 @@ def test_noise_of_a_box_of_white_noise(box):
 
 
 def test_patterns_all_over_the_frame_are_noise_and_single_mistakes_are_not(rng):
-    nodes = rng.normal(size=(24, 24))
+    nodes = rng.normal(size=(48, 48))
     blotches = 0.4 * np.kron(nodes, np.ones((8, 8)))
     r = (blotches + rng.normal(size=blotches.shape)).astype(np.float32)
     held, limited = hold_back(r.copy(), 6.0, [0.0] * 6)
