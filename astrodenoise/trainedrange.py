@@ -17,7 +17,6 @@ NAMES = {  # key of a card's trained range -> what a user calls it
     'sigma_per_step': "the noise over the step of the data's values",
     'level': 'the level of extended light in sigma',
     'masked': 'the share of pixels that are left out',
-    'planes': 'the largest noise of a plane over the smallest',
 }
 
 
@@ -63,14 +62,12 @@ def frame_range(planes):
     planes = [plane for plane in planes if not plane.missing]
     if not planes:
         return {}
-    sigmas = [plane.noise.sigma for plane in planes]
     found = {
         'fwhm': np.array([star_fwhm(plane) for plane in planes]),
         'correlation': np.array([neighbour_correlation(p.noise.correlation) for p in planes]),
         'sigma_per_step': np.array([p.noise.sigma / p.noise.step for p in planes if p.noise.step]),
         'level': np.array([_level(plane) for plane in planes]),
         'masked': np.array([1 - np.mean(plane.valid) for plane in planes]),
-        'planes': np.array([max(sigmas) / min(sigmas)] if len(planes) > 1 else []),
     }
     return {key: values[np.isfinite(values)] for key, values in found.items()}
 

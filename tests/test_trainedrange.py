@@ -58,7 +58,6 @@ def test_each_quantity_is_found(rng):
     assert found['masked'] == pytest.approx(0.3, abs=0.02)
     assert found['sigma_per_step'] == pytest.approx(2)
     assert found['correlation'] == pytest.approx(0.3)
-    assert found['planes'] == pytest.approx(1)
     assert np.all(found['level'] > 20)
 
 
@@ -115,4 +114,3 @@ def test_trained_frames_are_measured_as_a_users_are():
     low, high = ranges['correlation']
     assert -0.3 < low <= high < 1
     assert ranges['masked'][0] is None
-    assert 'planes' not in ranges

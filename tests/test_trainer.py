@@ -310,7 +310,7 @@ def test_weights_that_do_not_correspond_are_refused():
     with pytest.raises(ValueError, match='wider than'):
         transfer(ResUNet(ModelConfig(widths=(8, 8), blocks=(1, 1))), mono)
     with pytest.raises(ValueError, match='other levels or blocks'):
-        transfer(ResUNet(ModelConfig(widths=(8, 16, 16), blocks=(1, 1, 1))), mono)
+        transfer(ResUNet(ModelConfig(widths=(8, 16), blocks=(1, 2))), mono)
     with pytest.raises(ValueError, match='3 planes do not start'):
         transfer(ResUNet(ModelConfig(widths=(8, 16), blocks=(1, 1))), colour)
 

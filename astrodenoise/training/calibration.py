@@ -26,7 +26,7 @@ MOST = 8.0  # units of s; what is further off is no error of noise
 LEAST = 3000  # pixels of a bin, below which it is as its neighbours
 OUTERMOST = 0.01  # share of the trained frames beyond either end of a range
 MARGIN = 0.1  # of the range, by which a network can be trusted beyond
-ONE_SIDED = ('level', 'masked', 'planes')
+ONE_SIDED = ('level', 'masked')
 
 
 @torch.inference_mode()

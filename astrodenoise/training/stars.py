@@ -27,9 +27,10 @@ class PointSpread:
         self.beta = float(rng.uniform(2.2, 5.0))
         self.axis_ratio = float(1 - 0.25 * rng.random() ** 2)
         self.angle = float(rng.uniform(0, np.pi))
-        self.airy = rng.random() < 0.06
-        self.parts = self._draw_parts(rng)
-        narrow = rng.random() < 0.8  # most are of usual sampling
+        rare = np.random.default_rng(int(self.angle * 2**40))  # what few stars have, apart
+        self.airy = rare.random() < 0.06
+        self.parts = self._draw_parts(rare)
+        narrow = rare.random() < 0.8  # most are of usual sampling
         low, high = (1.5, 5.5) if narrow else (1.3, 8.0)
         self._set_fwhm(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
         self.spikes = float(rng.uniform(0.002, 0.02)) if rng.random() < 0.4 else 0.0
