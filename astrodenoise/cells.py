@@ -5,9 +5,18 @@ import numpy as np
 
 from astrodenoise.background import fill_nearest
 
-__all__ = ['CELL', 'MEDIAN_TO_SIGMA', 'cell_statistic', 'fill_cells', 'make_cells', 'median_sigma']
+__all__ = [
+    'CELL',
+    'MEDIAN_TO_SIGMA',
+    'N_SIGMA_CLIP',
+    'cell_statistic',
+    'fill_cells',
+    'make_cells',
+    'median_sigma',
+]
 
 CELL = 64  # px, side of a cell of statistics
+N_SIGMA_CLIP = 4.0  # outliers beyond this count as this
 MEDIAN_TO_SIGMA = 1.482602218505602  # of the absolute values of a Gaussian
 
 

@@ -84,7 +84,7 @@ def _reason(error):
 def _tell_failed(args, source, error):
     """Name a file that failed, and why, in one line."""
     reason = _reason(error)
-    _tell(reason if reason.startswith(f'{source}') else f'{source}: {reason}')
+    _tell(reason if reason.startswith(str(source)) else f'{source}: {reason}')
     _trace(args)
 
 
@@ -379,6 +379,8 @@ def _report(args, message):
 def _run_evaluate(args):
     from astrodenoise.evaluation import evaluate_files
 
+    if args.json not in (None, '-'):
+        _check_parent('--json', Path(args.json))
     with _warnings(args, 'evaluate'):
         text, n_failed = evaluate_files(
             args,

@@ -9,12 +9,11 @@ then only the scales finer than they are tell of the noise.
 import numpy as np
 from scipy import ndimage
 
-from astrodenoise.cells import cell_statistic, median_sigma
+from astrodenoise.cells import N_SIGMA_CLIP, cell_statistic, median_sigma
 from astrodenoise.noisemodel import LAGS
 
 __all__ = ['total_noise']
 
-N_SIGMA_CLIP = 4.0  # outliers beyond this count as this
 RESTLESS = 0.2  # sigma; calm cells whose level varies by more than this are not calm
 SHORT = 7  # px, box whose mean stands for structure where no cell is calm
 CROWDED = 0.12  # skewness of 3x3 means above which they hold unseen stars
@@ -102,7 +101,7 @@ def _behind_stars(unit, calm):
         return None
     fall = edge / np.mean(power[(k >= NEXT) & (k < 2 * NEXT - UNTOUCHED)])
     power[k < UNTOUCHED] = edge * np.clip(fall, 1.0, 2.0)
-    kernel = np.zeros(power.shape)
+    kernel = np.zeros(power.shape)  # that of `astrodenoise.estimate`, which gave the unit
     second = np.array([1, -2, 1])
     kernel[:3, :3] = np.outer(second, second) / 6
     finest = np.mean(power * np.abs(np.fft.fft2(kernel)) ** 2)

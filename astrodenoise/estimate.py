@@ -12,6 +12,7 @@ from scipy import ndimage
 from astrodenoise.background import local_level
 from astrodenoise.cells import (
     MEDIAN_TO_SIGMA,
+    N_SIGMA_CLIP,
     cell_statistic,
     fill_cells,
     make_cells,
@@ -24,7 +25,6 @@ __all__ = ['fine_scale_sigma', 'measure_plane']
 
 MIN_PIXELS = 1024  # fewer valid pixels than this cannot tell their noise
 N_SIGMA_MASK = 4.0  # sources above this are left out, on 3x3 means
-N_SIGMA_CLIP = 4.0  # outliers beyond this count as this
 MAP_STEP = 1.5  # neighbours that differ by more than this may have a hard edge between them
 CALM_SHARE = 0.3  # of the cells, the calmest, tell the total rms and the correlation
 

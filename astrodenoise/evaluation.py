@@ -71,9 +71,6 @@ def _check_options(args):
     if args.json not in (None, '-'):
         from astrodenoise.atomic import check_target
 
-        if not Path(args.json).absolute().parent.is_dir():
-            msg = f'--json {args.json}: there is no folder {Path(args.json).parent}; make it first'
-            raise argparse.ArgumentError(None, msg)
         check_target(args.json, overwrite=args.overwrite)
 
 

@@ -44,29 +44,25 @@ def box_noise(box, correlation):
     return float(np.sqrt(max(total, 0.25)) / box)
 
 
-def _bounds(r, limit, correlation):
+def _patterned_noise(means, box, correlation):
     """
-    Bound on the mean of each box.
+    Noise of a box's mean, patterns included.
 
     Blotches and bands make boxes noisier than neighbours' correlation says.  They are all over the
     frame, so that boxes side by side differ by them nearly everywhere; at a single mistake few do.
     """
-    bounds = {}
-    for box in BOXES:
-        noise = box_noise(box, correlation)
-        if box > 1 and min(r.shape) >= MANY * box:
-            spread = _spread(r, box)
-            sure = 1 + 10 * max(box, SAMPLE) / np.sqrt(r.size)  # few boxes spread by chance
-            if spread > sure * noise:
-                noise = min(spread, PATTERNED * noise)
-        bounds[box] = limit * noise
-    return bounds
+    noise = box_noise(box, correlation)
+    if box == 1 or min(means.shape) < MANY * box:
+        return noise
+    spread = _spread(means, box)
+    sure = 1 + 10 * max(box, SAMPLE) / np.sqrt(means.size)  # few boxes spread by chance
+    return min(spread, PATTERNED * noise) if spread > sure * noise else noise
 
 
-def _spread(r, box):
+def _spread(means, box):
     """Typical difference of boxes side by side, as the rms of one of them."""
     half = box // 2
-    means = _box_means(r, box)[half:-half:SAMPLE, half:-half]
+    means = means[half:-half:SAMPLE, half:-half]
     difference = (means[:, box:] - means[:, :-box])[:, ::SAMPLE]
     return float(np.quantile(np.abs(difference), 0.25) / QUARTER / np.sqrt(2))
 
@@ -93,9 +89,11 @@ def hold_back(r, limit, correlation):
     limited : `numpy.ndarray`, (H, W), bool, or None
         The pixels that were held back; None when there are none.
     """
-    limited, bounds = None, _bounds(r, limit, correlation)
+    limited, bounds = None, {}
     for number in range(ROUNDS):
-        factor = _factor(r, bounds, 1.0 if number < ROUNDS - 1 else 0.8)
+        if number == ROUNDS - 1:
+            bounds = {box: 0.8 * bound for box, bound in bounds.items()}
+        factor = _factor(r, bounds, limit, correlation)
         if factor is None:
             break
         r *= factor
@@ -116,12 +114,14 @@ def _box_means(r, box):
     return mean
 
 
-def _factor(r, bounds, share):
-    """Factor that brings each box near a share of its bound, None when all are."""
+def _factor(r, bounds, limit, correlation):
+    """Factor that brings each box near its bound, None when all are; the first call sets bounds."""
     factor = None
     for box in BOXES:
-        bound = share * bounds[box]
-        mean = np.abs(_box_means(r, box))
+        mean = _box_means(r, box)
+        if box not in bounds:
+            bounds[box] = limit * _patterned_noise(mean, box, correlation)
+        bound, mean = bounds[box], np.abs(mean)
         if mean.max() <= bound * (1 + 1e-6):
             continue
         allowed = np.minimum(1, bound / np.maximum(mean, 1e-30)).astype(np.float32)

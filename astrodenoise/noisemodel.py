@@ -17,7 +17,7 @@ __all__ = ['LAGS', 'MAP_BLOCK', 'FrameNoise', 'PlaneNoise', 'signal_level']
 
 MAP_BLOCK = 8  # px, side of a block of the noise map
 NOISELESS = 0.1  # a frame that shows less than this of what it is told to have has no noise
-FINELESS = 0.02  # nor has one whose finest scale has less: the smoothest noise has four times that
+NOISELESS_FINEST = 0.02  # nor has one whose finest scale has less: the smoothest has 0.08
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))  # (dy, dx) of the correlation
 
 
@@ -122,7 +122,7 @@ class PlaneNoise:
             structure alone was measured.
         """
         finest = self.sigma / self.ratio
-        return min(1.0, self.sigma / (NOISELESS * sigma), finest / (FINELESS * sigma))
+        return min(1.0, self.sigma / (NOISELESS * sigma), finest / (NOISELESS_FINEST * sigma))
 
     def told(self, sigma, **changes):
         """

@@ -4,7 +4,6 @@
 import numpy as np
 
 from astrodenoise.errormap import neighbour_correlation
-from astrodenoise.measures.detections import find_stars
 
 __all__ = ['frame_range', 'outside', 'star_fwhm']
 
@@ -34,6 +33,8 @@ def star_fwhm(plane):
     fwhm : float
         In px; NaN where fewer than 5 stars tell it.
     """
+    from astrodenoise.measures.detections import find_stars  # imports half of scipy
+
     rows, columns = (
         np.arange(max(0, (n - SAMPLE) // 2), min(n, (n + SAMPLE) // 2)) for n in plane.data.shape
     )

@@ -27,6 +27,7 @@ from scipy import ndimage, optimize
 from variants import BLOTCH_CELLS, PLANES, blotch_pattern, observe_colour, random
 
 from astrodenoise import denoise, read_provenance
+from astrodenoise.measures.pixels import regions
 
 SIZE = 512  # px, side of the frames
 SEEDS, QUICK_SEEDS = 8, 2
@@ -694,7 +695,7 @@ def brightness(options):
         for name, scene, *pair in zip(PLANES, planes, *images, strict=True):
             level = (scene.truth_electrons - scene.sky) / scene.sigma
             light = (scene.truth_electrons - scene.sky)[level > 1].sum()
-            sky = fidelity.regions(level)['sky']
+            sky = regions(level)['sky']
             truth = box_means(scene.truth_electrons)
             truth = truth - truth.mean()
             for i, image in enumerate(pair):
@@ -782,7 +783,7 @@ def uniform_areas(options):
     for seed in range(options.seeds):
         for kind in ('stars', 'faint'):
             scene, *images = run(kind, 'mid', seed, options.model)
-            sky = fidelity.regions((scene.truth_electrons - scene.sky) / scene.sigma)['sky']
+            sky = regions((scene.truth_electrons - scene.sky) / scene.sigma)['sky']
             for i, error in enumerate(errors(scene, *images)):
                 squares[i].append(mean_square(error[sky]))
     return [error_row('uniform areas smooth', 'rms of the error in the sky, sigma', *squares,

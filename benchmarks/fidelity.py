@@ -27,10 +27,10 @@ from scipy import ndimage, spatial
 from skimage.metrics import structural_similarity
 
 from astrodenoise import denoise, read_provenance
+from astrodenoise.measures.pixels import regions
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SKY, BRIGHT = 0.3, 5.0  # sigma above the sky: below is sky, in between faint, above bright
 MIN_PIXELS = 400  # of a region, below which its figures are left out
 MOTTLE = 6.0  # px, the Gaussian below whose width errors are not mottle
 SSIM_SOFTENING = 3.0  # sigma, of the asinh stretch on which SSIM is taken
@@ -61,24 +61,6 @@ def decibel(before, after):
         Positive where ``after`` is smaller.
     """
     return 10.0 * np.log10(before / after) if before > 0 and after > 0 else np.nan
-
-
-def regions(level):
-    """
-    Split a frame by its signal.
-
-    Parameters
-    ----------
-    level : `numpy.ndarray`
-        (H, W) signal above the sky in units of the local noise.
-
-    Returns
-    -------
-    regions : dict
-        'sky', 'faint' and 'bright' -> (H, W) bool.
-    """
-    return {'sky': level < SKY, 'faint': (level >= SKY) & (level < BRIGHT),
-            'bright': level >= BRIGHT}
 
 
 def stretched(image, scene):

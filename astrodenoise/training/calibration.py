@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from astrodenoise.errormap import CLASSES, correlation_class
+from astrodenoise.measures.pixels import regions
 from astrodenoise.trainedrange import frame_range
-from astrodenoise.training.library import simulate
+from astrodenoise.training.library import recipe, simulate
 from astrodenoise.training.synthesis import STEPS, observe_planes
 from astrodenoise.training.tiles import normalised_plane, scene_tiles
 
@@ -20,7 +21,6 @@ __all__ = ['calibration_table', 'measure_errors', 'trained_range']
 
 CALIBRATION_SEED = 7_654_321
 BINS = np.linspace(-4.5, 0.5, 21)  # edges of log s
-SKY, BRIGHT = 0.3, 5.0  # sigma: sky is below, stars' cores are above
 EXTENDED = ('nebula', 'galaxy')  # kinds whose faint light is no unseen star
 MOST = 8.0  # units of s; what is further off is no error of noise
 LEAST = 3000  # pixels of a bin, below which it is as its neighbours
@@ -54,10 +54,7 @@ def measure_errors(network, config, *, n_scenes=96, precision='float32'):
     errors : dict of str to tuple of `numpy.ndarray`
         By class of correlation: log s, and the error over s.
     """
-    drawn = {
-        'seed': CALIBRATION_SEED, 'kinds': dict(config.data.kinds), 'size': config.data.scene_size,
-        'planes': config.model.planes,
-    }  # fmt: skip
+    drawn = recipe(config.data, CALIBRATION_SEED, config.model.planes)
     ranges = replace(config.noise, low_noise=0.0)
     found = {name: [] for name in CLASSES}
     for number in range(n_scenes):
@@ -68,8 +65,7 @@ def measure_errors(network, config, *, n_scenes=96, precision='float32'):
         with torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bfloat16'):
             r, log_s = network(tiles.features, tiles.condition)
         error = (r - tiles.target) * torch.exp(-log_s)
-        level = tiles.clean.abs()
-        known = (level < SKY) | (level > BRIGHT)
+        known = ~regions(tiles.clean.abs())['faint']
         if scene.name.split('-')[0] in EXTENDED:
             known = torch.ones_like(known)
         known &= tiles.weight > 0.5
@@ -148,10 +144,7 @@ def trained_range(config, *, n_scenes=200):
         Key of `astrodenoise.trainedrange.NAMES` to [low, high]: the range without its outermost
         per cent on either side, and a tenth of it beyond; None where there is no bound.
     """
-    drawn = {
-        'seed': CALIBRATION_SEED, 'kinds': dict(config.data.kinds), 'size': config.data.scene_size,
-        'planes': config.model.planes,
-    }  # fmt: skip
+    drawn = recipe(config.data, CALIBRATION_SEED, config.model.planes)
     found = {}
     for number in range(n_scenes):
         rng = np.random.default_rng((CALIBRATION_SEED, number))

@@ -20,6 +20,7 @@ __all__ = [
     'Library',
     'Scene',
     'make_library',
+    'recipe',
     'simulate',
     'split_by_scene',
     'with_stars',
@@ -124,6 +125,25 @@ def with_stars(scene):
     return replace(scene, stars=np.round(255 * np.stack(masks)).astype(np.uint8))
 
 
+def recipe(data, seed, n_planes):
+    """
+    Say what the simulated scenes of a training have in common.
+
+    Parameters
+    ----------
+    data : `astrodenoise.training.config.DataConfig`
+        What is trained on.
+    seed, n_planes : int
+        Seed of all scenes, and planes of each.
+
+    Returns
+    -------
+    alike : dict
+        What `simulate` takes, but for the scene's number.
+    """
+    return {'seed': seed, 'kinds': dict(data.kinds), 'size': data.scene_size, 'planes': n_planes}
+
+
 def simulate(drawn):
     """
     Draw a simulated scene.
@@ -148,7 +168,7 @@ def simulate(drawn):
 
 def _simulated(n_scenes, data, seed, n_planes, pool):
     """Draw simulated scenes; each is a pure function of the seed and its number."""
-    alike = {'seed': seed, 'kinds': dict(data.kinds), 'size': data.scene_size, 'planes': n_planes}
+    alike = recipe(data, seed, n_planes)
     return list(pool.map(simulate, [alike | {'number': number} for number in range(n_scenes)]))
 
 
