@@ -18,6 +18,7 @@ from pathlib import Path
 import galsim
 import numpy as np
 import scenes
+import tables
 import variants
 from astropy.nddata import CCDData
 from fields import (
@@ -78,10 +79,7 @@ class Row:
             return self.figure.why
         if np.isinf(self.low) and np.isinf(self.high):
             return '-'
-        value, error = self.figure.value, 2 * np.nan_to_num(self.figure.error)
-        if self.low <= value - error and value + error <= self.high:
-            return 'yes'
-        return 'in errors' if self.low <= value <= self.high else 'no'
+        return tables.verdict(self.figure.value, self.figure.error, self.low, self.high)
 
     @property
     def cells(self):
@@ -93,25 +91,15 @@ class Row:
         cells : list of str
             Measure, noisy, denoised, bound, verdict.
         """
-        if np.isinf(self.low) and np.isinf(self.high):
-            bound = '-'
-        elif np.isinf(self.low):
-            bound = f'<= {self.high:g}'
-        elif np.isinf(self.high):
-            bound = f'>= {self.low:g}'
-        elif self.low == -self.high:
-            bound = f'+-{self.high:g}'
-        else:
-            bound = f'{self.low:g} to {self.high:g}'
         figures = (self.noisy, self.figure)
         texts = ['-' if f is None or not f.testable else _text(f) for f in figures]
-        return [self.measure, *texts, bound, self.met]
+        return [self.measure, *texts, tables.bound_text(self.low, self.high), self.met]
 
 
 def _text(figure):
     digits = max(figure.decimals, 3)
     error = figure.error
-    tail = f'+-{error:.{digits}f}' if np.isfinite(error) else ''
+    tail = f'±{error:.{digits}f}' if np.isfinite(error) else ''
     return f'{figure.value:.{digits}f}{tail} {figure.unit}'.strip() + f' (n={figure.count})'
 
 

@@ -87,11 +87,7 @@ class Row:
             'yes' if the figure with two standard errors on either side is inside, 'no' if the
             figure is outside, else 'in errors'.
         """
-        value, error = self.gain or self.denoised
-        error = 2.0 * error if np.isfinite(error) else 0.0
-        if not self.low <= value <= self.high:
-            return 'no'
-        return 'yes' if self.low <= value - error and value + error <= self.high else 'in errors'
+        return tables.verdict(*(self.gain or self.denoised), self.low, self.high)
 
     @property
     def bound(self):
@@ -103,14 +99,7 @@ class Row:
         text : str
             As '>= 15 dB' or '0.99 to 1.01'.
         """
-        unit = ' dB' if self.gain else ''
-        if np.isinf(self.high):
-            return f'>= {self.low:.3g}{unit}'
-        if np.isinf(self.low):
-            return f'<= {self.high:.3g}{unit}'
-        if self.low == -self.high:
-            return f'±{self.high:.3g}{unit}'
-        return f'{self.low:.4g} to {self.high:.4g}{unit}'
+        return tables.bound_text(self.low, self.high, ' dB' if self.gain else '')
 
 
 # --------------------------------------------------------------------------- figures over scenes

@@ -72,6 +72,56 @@ def compare(figures):
     return best
 
 
+def verdict(value, error, low, high):
+    """
+    Compare a figure with its bounds.
+
+    Parameters
+    ----------
+    value, error : float
+        The figure and its standard error, NaN where it is not known.
+    low, high : float
+        Bounds, infinite where there is none.
+
+    Returns
+    -------
+    verdict : str
+        'yes' if the figure with two standard errors on either side is inside, 'no' if the figure is
+        outside, else 'in errors'.
+    """
+    error = 2.0 * error if np.isfinite(error) else 0.0
+    if not low <= value <= high:
+        return 'no'
+    return 'yes' if low <= value - error and value + error <= high else 'in errors'
+
+
+def bound_text(low, high, unit=''):
+    """
+    Write bounds.
+
+    Parameters
+    ----------
+    low, high : float
+        Infinite where there is none.
+    unit : str, optional
+        What follows them.
+
+    Returns
+    -------
+    text : str
+        As '>= 15 dB', '±0.01' or '0.99 to 1.01'; '-' without bounds.
+    """
+    if np.isinf(low) and np.isinf(high):
+        return '-'
+    if np.isinf(high):
+        return f'>= {low:.3g}{unit}'
+    if np.isinf(low):
+        return f'<= {high:.3g}{unit}'
+    if low == -high:
+        return f'±{high:.3g}{unit}'
+    return f'{low:.4g} to {high:.4g}{unit}'
+
+
 def mean_with_error(values, strata, rng):
     """
     Average a figure over scenes, with its error by bootstrap over the scenes of each stratum.

@@ -475,4 +475,4 @@ def test_rows_compare_figures_with_bounds_and_two_errors(benchmarks):
     assert bounds.Row('it', figure).met == '-'
     lines = bounds.lines_of([bounds.Row('it', figure, -1, 1).cells], rst=True)
     assert lines[0] == lines[-1]
-    assert '+-1' in lines[3]
+    assert '±1' in lines[3]
