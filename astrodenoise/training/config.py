@@ -48,7 +48,8 @@ class DataConfig:
     tile_size: int = 128
     kinds: dict = field(
         default_factory=lambda: {
-            'stars': 3, 'cluster': 2, 'galaxy': 3, 'nebula': 4, 'faint': 2, 'blank': 0.5
+            'stars': 3, 'cluster': 2, 'galaxy': 3, 'nebula': 4, 'faint': 3, 'texture': 1.5,
+            'blank': 0.5,
         }
     )
     material: str = ''

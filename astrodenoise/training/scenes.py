@@ -8,7 +8,7 @@ noise though it is no object: cosmic rays, hot pixels and trails.
 """
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from astrodenoise.training.stars import (
     PointSpread,
@@ -20,7 +20,8 @@ from astrodenoise.training.stars import (
 
 __all__ = ['KINDS', 'draw_scene']
 
-KINDS = ('stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank')
+KINDS = ('stars', 'cluster', 'galaxy', 'nebula', 'faint', 'texture', 'blank')
+N_LEAVES = 2500  # that cover a frame of 512 px twice over
 
 
 def random_field(rng, shape, exponent, *, smallest=0.0):
@@ -86,6 +87,49 @@ def nebula(rng, shape):
         front = random_field(rng, large, 2.2, smallest=smallest)[cut]
         image = image / (1 + np.exp(-front / rng.uniform(0.01, 0.3)))
     return image - np.quantile(image, 0.02)
+
+
+def dead_leaves(rng, shape):
+    """
+    Draw overlapping ellipses of all sizes: edges and textures of any subject.
+
+    Source: Lee, Mumford and Huang 2001, Int. J. Comput. Vis. 41, 35; sizes fall as their cube.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    shape : tuple of int
+        Shape of the frame.
+
+    Returns
+    -------
+    image : `numpy.ndarray`, (H, W), float64
+        Brightness of the order of one, not negative.
+    """
+    image = np.ones(shape)
+    n = max(int(N_LEAVES * shape[0] * shape[1] / 512**2), 20)
+    smallest, largest = 4.0, 0.4 * min(shape)
+    radii = rng.uniform(largest**-2, smallest**-2, n) ** -0.5
+    for radius in np.sort(radii)[::-1] if rng.random() < 0.3 else radii:
+        ratio, angle = rng.uniform(0.2, 1), rng.uniform(0, np.pi)
+        cy, cx = (rng.uniform(-radius, side + radius) for side in shape)
+        rows = slice(max(int(cy - radius), 0), min(int(cy + radius) + 2, shape[0]))
+        columns = slice(max(int(cx - radius), 0), min(int(cx + radius) + 2, shape[1]))
+        y = np.arange(rows.start, rows.stop)[:, None] - cy
+        x = np.arange(columns.start, columns.stop) - cx
+        along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+        inside = along**2 + (across / ratio) ** 2 < radius**2
+        light = np.exp(rng.normal(0, 0.5))
+        if rng.random() < 0.5:  # a slope or stripes on the leaf
+            wave = 2 * np.pi / rng.uniform(3, 4 * radius + 3)
+            light = light * (1 + rng.uniform(0, 0.5) * np.sin(wave * along + rng.uniform(0, 6.3)))
+        image[rows, columns] = np.where(inside, light, image[rows, columns])
+    if rng.random() < 0.5:
+        grain = random_field(rng, shape, rng.uniform(0.6, 1.6), smallest=rng.uniform(0.6, 1.5))
+        image = image * np.exp(rng.uniform(0.05, 0.3) * grain)
+    image = ndimage.gaussian_filter(image, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+    return image - image.min()
 
 
 def galaxy(rng, shape, *, radius=None, centre=None):
@@ -173,6 +217,41 @@ def faint_galaxies(rng, image, density, psf):
                 rows.start - cy + half : rows.stop - cy + half,
                 cols.start - cx + half : cols.stop - cx + half,
             ]
+
+
+def faint_patch(rng, shape):
+    """
+    Draw a patch of light at the edge of sight: a disc, an exponential or a Gaussian.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    shape : tuple of int
+        Shape of the frame.
+
+    Returns
+    -------
+    patch : `numpy.ndarray`, (H, W), float64
+        Of an integrated S/N of 2 to 60, its peak at most 3 sigma.
+    """
+    radius = np.exp(rng.uniform(np.log(3), np.log(0.2 * min(shape))))
+    cy, cx = (rng.uniform(0, n) for n in shape)
+    ratio, angle = rng.uniform(0.4, 1), rng.uniform(0, np.pi)
+    y, x = np.arange(shape[0])[:, None] - cy, np.arange(shape[1]) - cx
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = (np.cos(angle) * y - np.sin(angle) * x) / ratio
+    r = np.hypot(along, across) / radius
+    kind = rng.integers(3)
+    if kind == 0:
+        edge = rng.uniform(0.7, 0.4 * radius + 1)
+        patch = special.expit((1 - r) * radius / edge)
+    elif kind == 1:
+        patch = np.exp(-1.68 * np.hypot(r, 0.2))
+    else:
+        patch = np.exp(-0.7 * r**2)
+    snr = np.exp(rng.uniform(np.log(2), np.log(60)))
+    return patch * min(snr / np.sqrt(np.sum(patch**2)), 3.0 / patch.max())
 
 
 def add_impulses(rng, image):
@@ -273,6 +352,12 @@ def _add_galaxies(rng, image, density, psf):
         image += layer * colour_of(rng, len(image), 0.4)
 
 
+def _add_patches(rng, image):
+    """Add patches of low surface brightness."""
+    for _ in range(rng.integers(2, 12)):
+        image += faint_patch(rng, image.shape[1:]) * colour_of(rng, len(image), 0.3)
+
+
 def _add_nebulae(rng, image, low, high):
     """Add nebulosity; in colour up to three lights of their own shape, as emission lines are."""
     n_planes = len(image)
@@ -291,7 +376,7 @@ def draw_scene(rng, shape, kind, *, n_planes=None):
         Source of randomness: the same state gives the same scene.
     shape : tuple of int
         Shape of the frame.
-    kind : {'stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank'}
+    kind : {'stars', 'cluster', 'galaxy', 'nebula', 'faint', 'texture', 'blank'}
         What the scene shows.
     n_planes : int, optional
         None for one plane (H, W); a number for planes of one field, each with a PSF of its own and
@@ -316,6 +401,9 @@ def draw_scene(rng, shape, kind, *, n_planes=None):
     image = np.zeros((n_planes, *shape))
     if kind == 'nebula':
         _add_nebulae(rng, image, 0.3, 30)
+    if kind == 'texture':
+        light = dead_leaves(rng, shape) * np.exp(rng.uniform(np.log(0.5), np.log(30)))
+        image += light * colour_of(rng, n_planes, 0.3)
     if kind == 'galaxy':
         for _ in range(rng.integers(1, 4)):
             light = galaxy(rng, shape) * np.exp(rng.uniform(np.log(0.3), np.log(30)))
@@ -326,9 +414,12 @@ def draw_scene(rng, shape, kind, *, n_planes=None):
         _add_galaxies(rng, image, np.exp(rng.uniform(np.log(50), np.log(900))), psf)
     if kind == 'faint' and rng.random() < 0.5:  # a stream or cirrus at the edge of sight
         _add_nebulae(rng, image, 0.05, 0.5)
+    (apart,) = rng.spawn(1)
+    if apart.random() < (0.8 if kind == 'faint' else 0.3):
+        _add_patches(apart, image)
     if kind == 'cluster':
         _add_stars(rng, image, psfs, *cluster_stars(rng, shape, psf))
-    if kind != 'blank':
+    if kind not in ('blank', 'texture'):
         density = np.exp(rng.uniform(np.log(15), np.log(2500 if kind == 'stars' else 500)))
         _add_stars(rng, image, psfs, *field_stars(rng, shape, psf, density))
         if rng.random() < 0.5:

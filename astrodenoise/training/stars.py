@@ -4,6 +4,7 @@
 import copy
 
 import numpy as np
+from scipy import special
 
 __all__ = ['PointSpread', 'add_stars', 'cluster_stars', 'faint_stars', 'field_stars']
 
@@ -12,22 +13,45 @@ SMALL, LARGE, HUGE = 10, 40, 120  # half sizes of star stamps in px
 
 class PointSpread:
     """
-    The image of a star: an elliptical Moffat profile, sometimes with diffraction spikes.
+    The image of a star: an elliptical Moffat profile or rarely an Airy pattern.
+
+    Some have diffraction spikes, coma, or the trail of a mount that did not follow.
 
     Parameters
     ----------
     rng : `numpy.random.Generator`
-        Draws FWHM (1.4 to 6 px), beta, ellipticity and spikes.
+        Draws FWHM (1.3 to 8 px), beta, ellipticity, spikes, coma and trail.
     """
 
     def __init__(self, rng):
         self.beta = float(rng.uniform(2.2, 5.0))
         self.axis_ratio = float(1 - 0.25 * rng.random() ** 2)
         self.angle = float(rng.uniform(0, np.pi))
-        self._set_fwhm(float(np.exp(rng.uniform(np.log(1.5), np.log(5.5)))))
+        (rare,) = rng.spawn(1)  # what few stars have is drawn apart: it moves no other draw
+        self.airy = rare.random() < 0.06
+        self.parts = self._draw_parts(rare)
+        usual = rare.random() < 0.8  # sampling
+        low, high = (1.5, 5.5) if usual else (1.3, 8.0)
+        self._set_fwhm(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
         self.spikes = float(rng.uniform(0.002, 0.02)) if rng.random() < 0.4 else 0.0
         self.spike_angle = float(rng.uniform(0, np.pi / 2))
         self.matched = self._matched_area()
+
+    @staticmethod
+    def _draw_parts(rng):
+        """Places in FWHM, relative widths and shares of the profiles that make a star."""
+        kind, angle = rng.random(), rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.sin(angle), np.cos(angle)])
+        if kind < 0.07:  # a trail: profiles along a line
+            places = np.linspace(-0.5, 0.5, 5) * rng.uniform(0.3, 1.8)
+            return [(*(place * direction), 1.0, 0.2) for place in places]
+        if kind < 0.14:  # coma: fainter, wider and further out
+            reach = rng.uniform(0.2, 0.7)
+            return [
+                (*(k * reach * direction), 1 + 0.5 * k, share)
+                for k, share in enumerate((0.6, 0.27, 0.13))
+            ]
+        return [(0.0, 0.0, 1.0, 1.0)]
 
     def _set_fwhm(self, fwhm):
         self.fwhm = fwhm
@@ -66,10 +90,22 @@ class PointSpread:
         profile : `numpy.ndarray`
             Flux per square pixel.
         """
+        return sum(
+            share * self._one_profile(dy - y * self.fwhm, dx - x * self.fwhm, width)
+            for y, x, width, share in self.parts
+        )
+
+    def _one_profile(self, dy, dx, width):
+        """An elliptical profile of unit flux, widened by a factor."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         along, across = cos * dx + sin * dy, cos * dy - sin * dx
-        r2 = (along**2 * self.axis_ratio + across**2 / self.axis_ratio) / self.alpha**2
-        return (self.beta - 1) / (np.pi * self.alpha**2) * (1 + r2) ** -self.beta
+        r2 = along**2 * self.axis_ratio + across**2 / self.axis_ratio
+        if self.airy:
+            scale = np.pi * 1.029 / (self.fwhm * width)  # FWHM is 1.029 wavelengths per aperture
+            v = scale * np.sqrt(r2) + 1e-9
+            return scale**2 / np.pi * (special.j1(v) / v) ** 2
+        alpha = self.alpha * width
+        return (self.beta - 1) / (np.pi * alpha**2) * (1 + r2 / alpha**2) ** -self.beta
 
     def _matched_area(self):
         """Root of the sum of the squared profile: peak S/N of a matched filter per unit flux."""
