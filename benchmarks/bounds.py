@@ -26,6 +26,7 @@ from fields import (
     SIZE,
     blank_noises,
     draw_psf,
+    posterior_correlation,
     posterior_mean,
     random,
     stacked,
@@ -501,7 +502,8 @@ def blank_sky(options, denoiser):
         for lag, figures in rho.items():
             yield Row(f'lag {lag} of the residual against the noise, {name}', pool(figures), -0.02,
                       0.02)
-        yield Row(f'residual and output correlate, {name}', pool(output), -0.01, 0.01)
+        exact = f' (exact posterior mean {posterior_correlation(DENSE):.2f})' * (name == 'white')
+        yield Row(f'residual and output correlate, {name}{exact}', pool(output), -0.01, 0.01)
 
 
 def lag_difference(residual, noise, lag):

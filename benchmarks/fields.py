@@ -11,8 +11,8 @@ import scenes
 from scipy import ndimage
 
 __all__ = [
-    'BANDS', 'FIELD_SNR', 'SIZE', 'blank_noises', 'draw_psf', 'drizzled', 'posterior_mean',
-    'random', 'stacked', 'star_field', 'walking',
+    'BANDS', 'FIELD_SNR', 'SIZE', 'blank_noises', 'draw_psf', 'drizzled', 'posterior_correlation',
+    'posterior_mean', 'random', 'stacked', 'star_field', 'walking',
 ]
 
 SIZE = 1024  # px, side of a field
@@ -143,6 +143,44 @@ def posterior_mean(density, low, high, *, fwhm=2.8, n=400):
         mean = np.sum(weight * strengths[:, None, None] * overlap)
         kept.append(mean / snr)
     return float(np.median(kept))
+
+
+def posterior_correlation(density, *, fwhm=2.8, n=400):
+    """
+    Give the correlation of residual and output that the exact posterior mean has on blank sky.
+
+    White noise and no star in a patch of one over the density, where one of S/N log-uniform over
+    `FIELD_SNR` is as likely as none, anywhere in it, with a Gaussian PSF.
+
+    Parameters
+    ----------
+    density : float
+        Sources per Mpx that are expected.
+    fwhm : float, optional
+        In px.
+    n : int, optional
+        Draws.
+
+    Returns
+    -------
+    correlation : float
+        Of (noisy - output) with the output, about zero.
+    """
+    rng, side = random(15, int(density)), int(np.sqrt(1e6 / density))
+    y, x = (np.minimum(part, side - part) for part in np.indices((side, side)))
+    psf = np.exp(-(y**2 + x**2) / (2 * (fwhm / 2.3548) ** 2))
+    spectrum = np.fft.rfft2(psf / np.sqrt(np.sum(psf**2)))
+    strengths = np.exp(np.linspace(*np.log(FIELD_SNR), 40))[:, None, None]
+    sums = np.zeros(3)
+    for _ in range(n):
+        noise = rng.normal(size=psf.shape)
+        seen = np.fft.irfft2(np.fft.rfft2(noise) * spectrum, psf.shape)
+        weight = np.exp(seen * strengths - 0.5 * strengths**2) / (strengths.size * seen.size)
+        expected = np.sum(weight * strengths, axis=0) / (1 + weight.sum())
+        mean = np.fft.irfft2(np.fft.rfft2(expected) * spectrum, psf.shape)
+        residual = noise - mean
+        sums += np.sum(residual * mean), np.sum(residual**2), np.sum(mean**2)
+    return float(sums[0] / np.sqrt(sums[1] * sums[2]))
 
 
 def stacked(rng, shape):

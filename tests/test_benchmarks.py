@@ -461,6 +461,25 @@ def test_posterior_mean_keeps_all_of_a_bright_star_and_little_of_a_lost_one(fiel
     assert fields.posterior_mean(50, 2, 2.5, n=40) < 0.75
 
 
+def test_residual_of_the_exact_mean_correlates_with_it_on_blank_sky(fields):
+    few, many = (fields.posterior_correlation(density, n=60) for density in (100, 3000))
+    assert 0.01 < few < many < 0.2
+
+
+def test_bias_of_a_denoiser_that_takes_a_third_is_a_third(benchmarks, monkeypatch):
+    import bias
+
+    monkeypatch.setattr(bias, 'EDGES', (20, 60, 400))
+    rows = bias.curve(lambda noisy: (100 + (noisy - 100) * 2 / 3, None), 100, n_fields=4)
+    for _, _, n, value, error, exact in rows:
+        assert n > 50
+        assert abs(value + 100 / 3) < 4 * error
+        assert abs(exact) < 1
+    lines = bias.lines_of({100: rows})
+    assert len(lines) == 6
+    assert '60-400' in lines[4]
+
+
 def test_rows_compare_figures_with_bounds_and_two_errors(benchmarks):
     import bounds
 
