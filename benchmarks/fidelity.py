@@ -550,6 +550,7 @@ def parse(arguments=None):
     parser.add_argument('--seeds', type=int, default=3, metavar='N',
                         help='scenes of each class at the middle level; one less at the others')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
+    parser.add_argument('--rst', action='store_true', help='print tables for the documentation')
     parser.add_argument('--only', nargs='+', metavar='METHOD',
                         help='methods whose names start so, for example: ours bm3d')
     parser.add_argument('--model', default='default', help='name or file of our weights')
@@ -668,7 +669,7 @@ def main(arguments=None):
         lines += tables.lines_of(f'{kind}, {level}', table)
     if ('simulated', 'mid') in cells and not options.side:
         lines += tables.control_lines(cells['simulated', 'mid'])
-    print('\n'.join(lines))
+    print('\n'.join(tables.as_rst(lines) if options.rst else lines))
     if options.json:
         tables.save(options.json, identity, cells, summary, records)
     return 0

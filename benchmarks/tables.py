@@ -307,6 +307,38 @@ def aligned(rows):
             + ' |' for row in rows]
 
 
+def as_rst(lines):
+    """
+    Turn pipe-separated tables among lines into simple tables of reStructuredText.
+
+    Parameters
+    ----------
+    lines : list of str
+        Text and tables of `aligned`.
+
+    Returns
+    -------
+    lines : list of str
+        The same, an empty first cell as a backslash and a blank.
+    """
+    turned, table = [], []
+    for line in [*lines, '']:
+        if line.startswith('|'):
+            table.append([cell.strip() for cell in line.strip('|').split('|')])
+            continue
+        if table:
+            del table[1]
+            widths = [max(2, *map(len, column)) for column in zip(*table, strict=True)]
+            rule = '  '.join('=' * width for width in widths)
+            rows = ['  '.join((cell if cell or i else '\\ ').ljust(width)
+                              for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+                    for row in table]
+            turned += [rule, rows[0].rstrip(), rule, *(row.rstrip() for row in rows[1:]), rule]
+            table = []
+        turned.append(line)
+    return turned[:-1]
+
+
 def summary_lines(summary, records):
     """
     Write how far ours is above the best peer: the table to look at first.

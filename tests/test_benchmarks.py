@@ -480,6 +480,15 @@ def test_bias_of_a_denoiser_that_takes_a_third_is_a_third(benchmarks, monkeypatc
     assert '60-400' in lines[4]
 
 
+def test_tables_become_those_of_the_documentation(tables):
+    lines = ['title', '', *tables.aligned([['', 'gain dB'], ['ours', '20.58±0.14'], ['', '-']])]
+    rst = tables.as_rst(lines)
+    assert rst[:2] == ['title', '']
+    assert rst[2] == rst[4] == rst[-1] == '====  =========='
+    assert rst[5].split() == ['ours', '20.58±0.14']
+    assert rst[6].startswith('\\ ')
+
+
 def test_rows_compare_figures_with_bounds_and_two_errors(benchmarks):
     import bounds
 
