@@ -27,12 +27,12 @@ from scipy import ndimage, spatial
 from skimage.metrics import structural_similarity
 
 from astrodenoise import denoise, read_provenance
+from astrodenoise.measures import residuals
 from astrodenoise.measures.pixels import regions
 
 ROOT = Path(__file__).resolve().parent.parent
 
 MIN_PIXELS = 400  # of a region, below which its figures are left out
-MOTTLE = 6.0  # px, the Gaussian below whose width errors are not mottle
 SSIM_SOFTENING = 3.0  # sigma, of the asinh stretch on which SSIM is taken
 SSIM_WHITE = 10.0  # sigma above the sky that white is at least: sparse fields end lower
 APERTURE = 1.5  # FWHM, radius
@@ -106,28 +106,6 @@ def sky_sigma(scene):
     return np.sqrt(poisson + scene.read_noise**2)
 
 
-def low_frequency(error, sky):
-    """
-    Measure the large-scale error of the sky.
-
-    Parameters
-    ----------
-    error : `numpy.ndarray`
-        (H, W) error in sigma.
-    sky : `numpy.ndarray`
-        (H, W) bool, the pixels that count.
-
-    Returns
-    -------
-    rms : float
-        Of the error smoothed over the sky's pixels alone.
-    """
-    smooth = ndimage.gaussian_filter(error * sky, MOTTLE)
-    weight = ndimage.gaussian_filter(sky.astype(float), MOTTLE)
-    inside = sky & (weight > 0.5)
-    return np.sqrt(np.mean((smooth[inside] / weight[inside]) ** 2)) if inside.any() else np.nan
-
-
 def pixel_figures(scene, noisy, denoised):
     """
     Compare a denoised frame with the truth, pixel by pixel.
@@ -167,7 +145,7 @@ def pixel_figures(scene, noisy, denoised):
     figures['sky_shift'] = np.mean(after[sky]) if enough else np.nan
     figures['sky_rms'] = np.sqrt(np.mean(after[sky]**2)) if enough else np.nan
     figures['mottle'] = np.mean([
-        low_frequency(left, own) / low_frequency(there, own)
+        residuals.mottle(there, left, own).value
         for left, there, own in zip(*(image.reshape(-1, *shape[-2:])
                                       for image in (after, before, sky)), strict=True)
         if own.sum() >= MIN_PIXELS]) if enough else np.nan
@@ -197,10 +175,10 @@ def pattern_figures(scene, denoised):
         strict=True))
     sky = regions(light / scene.sigma)['sky']
     if sky.sum() >= MIN_PIXELS:
-        error = ((denoised - truth) / unit)[sky]
+        error = (denoised - truth) / unit
         for name in figures:
-            pattern = getattr(scene, name)[sky]
-            figures[name] = np.sum(error * pattern) / np.sum(pattern**2)
+            figures[name] = residuals.pattern_left(
+                error, getattr(scene, name) * sky, sky.any(axis=0)).value
     return figures
 
 
