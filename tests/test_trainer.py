@@ -222,7 +222,7 @@ def test_pictures_show_noisy_predicted_clean_and_residual(tmp_path):
     assert (image.width, image.height % 64) == (4 * 64, 0)
 
 
-@pytest.mark.parametrize('preset', ['default', 'colour', 'paper', 'smoke'])
+@pytest.mark.parametrize('preset', ['default', 'colour', 'fast', 'fast_colour', 'paper', 'smoke'])
 def test_presets_are_read(preset):
     config = load_config(preset)
     assert config.data.tile_size % config.model.stride == 0

@@ -31,10 +31,14 @@ class DataConfig:
         Folder of real clean frames; empty for none.
     pairs : str
         Folder of real pairs, see `astrodenoise.training.pairs`; empty for none.
+    noise : str
+        Folder of raw frames of one camera whose differences are real noise, see
+        `astrodenoise.training.realnoise`; empty for none.
     noise2noise : bool
         Whether the second frames of the pairs are as noisy as the first.
     pair_share : float
-        How often a pair is shown with its own noise; else noise is added to its clean frame.
+        How often a pair, or a scene with real noise, is shown with that noise; else noise is added
+        to its clean frame.
     seed : int
         Of scenes, noise and order.
     round_scenes : int
@@ -54,6 +58,7 @@ class DataConfig:
     )
     material: str = ''
     pairs: str = ''
+    noise: str = ''
     noise2noise: bool = False
     pair_share: float = 0.5
     seed: int = 1
@@ -201,7 +206,8 @@ def load_config(path):
     Parameters
     ----------
     path : str or path-like
-        A TOML file, or the name of a preset: 'default', 'paper', 'colour' or 'smoke'.
+        A TOML file, or the name of a preset: 'default', 'colour', 'fast', 'fast_colour', 'paper' or
+        'smoke'.
 
     Returns
     -------

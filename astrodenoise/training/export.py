@@ -62,7 +62,7 @@ def export_weights(
     }
     config = state['config']
     # folders are those of one machine
-    data = {k: v for k, v in config['data'].items() if k not in ('material', 'pairs')}
+    data = {k: v for k, v in config['data'].items() if k not in ('material', 'pairs', 'noise')}
     card = {
         'name': Path(path).stem,
         'version': version,

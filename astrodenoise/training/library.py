@@ -29,6 +29,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 VALIDATION_SEED = 10**6  # scenes above it are never trained on
+NOISE_SEED = 2 * 10**6  # of the scenes under real noise
 STAR_EXPOSURES = (0.4, 1.0, 2.5)  # factors on the brightness that star masks are made for
 OWN_NOISE = 0.2  # of a clean frame, in units of the noise that is added, at most
 
@@ -190,7 +191,23 @@ def _real(data, n_planes):
             raise ValueError(msg)
         scenes += [scene for pair in pairs for scene in _pair_scenes(pair, data.tile_size)]
         sources |= {'pairs': len(pairs)}
+    if data.noise:
+        noise = list(_noise_scenes(data, n_planes))
+        scenes, sources = scenes + noise, sources | {'noise': len(noise)}
     return scenes, sources
+
+
+def _noise_scenes(data, n_planes):
+    """Simulated scenes under real noise, one for each piece of it."""
+    from astrodenoise.training.realnoise import load_noise
+
+    if n_planes != 1:
+        msg = f'real noise is of one plane, and the network has {n_planes}: set [data] noise to ""'
+        raise ValueError(msg)
+    for number, (name, noise, valid) in enumerate(load_noise(data.noise, size=data.scene_size)):
+        drawn = recipe(data, NOISE_SEED + data.seed, n_planes) | {'number': number}
+        image = simulate(drawn).image[:, : noise.shape[0], : noise.shape[1]]
+        yield Scene(f'noise-{name}', image, noisy=image + noise, valid=valid[None])
 
 
 def _pair_scenes(pair, tile_size):
