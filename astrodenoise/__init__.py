@@ -16,6 +16,7 @@ _MODULE_OF = {
     'denoise': 'core',
     'measure_noise': 'noise',
     'read_provenance': 'provenance',
+    'residual': 'products',
     'star_mask': 'starmask',
 }
 
@@ -26,6 +27,7 @@ __all__ = [
     'denoise',
     'measure_noise',
     'read_provenance',
+    'residual',
     'star_mask',
 ]
 

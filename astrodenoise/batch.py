@@ -6,10 +6,38 @@ Wrong usage is an `argparse.ArgumentError` here, as it is in the parser.
 """
 
 import argparse
+import contextlib
+import dataclasses
+import itertools
 import os
 from pathlib import Path
 
-__all__ = ['check_options', 'denoise_file', 'plan']
+from astrodenoise.console import show_warnings
+
+__all__ = ['Job', 'check_options', 'denoise_file', 'plan']
+
+PREDICTED = 'expected error of each single pixel; not to be added in quadrature'
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """
+    What is made of one file.
+
+    Attributes
+    ----------
+    source : str
+        The file to read.
+    target : `~pathlib.Path`
+        The denoised file.
+    residual, mask : `~pathlib.Path` or None
+        The files for input minus output and for the mask of the stars.
+    """
+
+    source: str
+    target: Path
+    residual: Path | None = None
+    mask: Path | None = None
 
 
 def check_options(args):
@@ -35,6 +63,9 @@ def check_options(args):
     if args.gain is not None and args.noise is not None:
         msg = 'the noise is given twice: give --noise, or --gain and --read-noise'
         raise argparse.ArgumentError(None, msg)
+    if (args.err or args.var or args.weight) and (args.gain or args.noise) is not None:
+        msg = 'the noise is given twice: give a plane of it, or --noise, or --gain and --read-noise'
+        raise argparse.ArgumentError(None, msg)
     if args.blend == 'none' and args.overlap:
         msg = '--blend none lays tiles side by side: give --overlap 0 with it'
         raise argparse.ArgumentError(None, msg)
@@ -51,7 +82,7 @@ def check_options(args):
         raise argparse.ArgumentError(None, ' '.join(str(error).split())) from error
 
 
-def plan(inputs, output, residual=None):
+def plan(inputs, output, *, residual=None, mask=None):
     """
     Give the files to write for every input, and make the folders of several.
 
@@ -62,13 +93,13 @@ def plan(inputs, output, residual=None):
     output : str
         The file to write, or the folder where it is one, ends in a slash or the
         inputs are several.
-    residual : str, optional
-        The same for input minus output. The default writes none.
+    residual, mask : str, optional
+        The same for input minus output and for the mask of the stars. The default writes none.
 
     Returns
     -------
-    jobs : list of (str, `~pathlib.Path`, `~pathlib.Path` or None)
-        Input, output and residual.
+    jobs : list of `Job`
+        One per input.
 
     Raises
     ------
@@ -76,12 +107,14 @@ def plan(inputs, output, residual=None):
         If a folder is missing, or two files would be written under one name, or
         one over an input.
     """
-    targets = _targets(inputs, output, '-o')
-    residuals = [None] * len(targets)
-    if residual is not None:
-        residuals = _targets(inputs, residual, '--residual')
-    _check_collisions(inputs, [*targets, *filter(None, residuals)])
-    return list(zip(inputs, targets, residuals, strict=True))
+    none = [None] * len(inputs)
+    columns = [_targets(inputs, output, '-o')]
+    columns += [
+        none if name is None else _targets(inputs, name, option)
+        for name, option in ((residual, '--residual'), (mask, '--mask'))
+    ]
+    _check_collisions(inputs, filter(None, itertools.chain(*columns)))
+    return [Job(*row) for row in zip(inputs, *columns, strict=True)]
 
 
 def _targets(inputs, output, option):
@@ -115,22 +148,23 @@ def _check_collisions(inputs, outputs):
         taken[name] = output
 
 
-def denoise_file(source, target, residual, args, *, progress_bar=None):
+def denoise_file(job, args, *, progress_bar=None):
     """
     Read, denoise and write one file.
 
     Parameters
     ----------
-    source : str
-        The file to read.
-    target : `~pathlib.Path`
-        The file to write.
-    residual : `~pathlib.Path` or None
-        The file for input minus output.
+    job : `Job`
+        The file, and what is written.
     args : `argparse.Namespace`
         The options of ``astrodenoise denoise``.
     progress_bar : callable, optional
         Wraps the tiles, as in `astrodenoise.denoise`.
+
+    Returns
+    -------
+    note : str
+        Which of its images were done, where that is not all of it.
 
     Raises
     ------
@@ -139,23 +173,105 @@ def denoise_file(source, target, residual, args, *, progress_bar=None):
     FileExistsError
         If one of the files to write exists and ``args.overwrite`` is not set.
     """
-    from astrodenoise.files import check_output, read_frame, write_frame
+    from astrodenoise import residual
+    from astrodenoise.files import open_frames
 
-    ccd, context = read_frame(source, ext=args.ext, unit=args.unit)
-    check_output(target, context, overwrite=args.overwrite)
-    if residual is not None:
-        _check_residual(residual, context, args)
-    clean = _denoised(ccd, context, args, progress_bar)
-    write_frame(
-        target,
-        clean,
-        context,
-        overwrite=args.overwrite,
-        keep_uncertainty=args.uncertainty == 'keep',
+    with show_warnings(args, job.source):
+        contexts, read = open_frames(
+            job.source, ext=args.ext, unit=args.unit, planes=_plane_files(args)
+        )
+        _check_outputs(job, contexts[0], args)
+    results = (
+        _result(job, context, read, args, progress_bar, several=len(contexts) > 1)
+        for context in contexts
     )
-    if residual is not None:
-        difference = _difference(ccd, clean)
-        write_frame(residual, difference, context, overwrite=args.overwrite, alone=True)
+    # the files are opened when there is something to write: a stop leaves nothing behind
+    results = itertools.chain([next(results)], results)
+    with contextlib.ExitStack() as stack:
+        writers = {
+            path: stack.enter_context(_writer(path, contexts, args, alone=path != job.target))
+            for path in (job.target, job.residual, job.mask)
+            if path is not None
+        }
+        for context, ccd, clean, mask in results:
+            writers[job.target].write(clean, context)
+            if args.uncertainty == 'predict':
+                values = _standard_deviation(clean)
+                writers[job.target].append('PRED_ERR', values, context, PREDICTED)
+            if job.residual is not None:
+                writers[job.residual].write(residual(ccd, clean), context)
+            if job.mask is not None:
+                writers[job.mask].write(mask, _without_unit(context))
+    return _note(contexts, args)
+
+
+def _writer(path, contexts, args, *, alone):
+    """Open a file for its frames; of a denoised one, what is no longer true is left out."""
+    from astrodenoise.files import frame_writer
+
+    dropped = []
+    if args.uncertainty == 'none':
+        dropped = [context.uncertainty_span for context in contexts]
+    elif args.uncertainty == 'predict':
+        dropped = [context.predicted_span for context in contexts]
+    return frame_writer(path, contexts, overwrite=args.overwrite, dropped=dropped, alone=alone)
+
+
+def _note(contexts, args):
+    """Say which images of a file were taken, where there are more."""
+    n_images = contexts[0].n_images
+    if args.ext is not None or n_images == 1:
+        return ''
+    return f' ({contexts[0].label}, the first of {n_images} images; --ext all takes all)'
+
+
+def _result(job, context, read, args, progress_bar, *, several):
+    """Denoise one image of a file: context, frame, clean frame, mask of the stars."""
+    name = f'{job.source}[{context.label}]' if several else job.source
+    with show_warnings(args, name):
+        try:
+            ccd = read(context)
+            if context.weight and args.noise is None and args.gain is None:
+                from astrodenoise.weightmap import fit_level
+
+                fit_level(ccd, saturation=args.saturation)
+            mask = None if job.mask is None else _found_stars(ccd, context, args)
+            clean = _denoised(ccd, context, args, progress_bar)
+        except (TypeError, ValueError) as error:
+            if not several or str(error).startswith(job.source):
+                raise
+            msg = f'{name}: {error}'
+            raise ValueError(msg) from error
+    return context, ccd, clean, mask
+
+
+def _plane_files(args):
+    """Give the planes of other files, None where there are none."""
+    from astrodenoise.companions import PlaneFiles
+
+    given = {'sigma': args.err, 'variance': args.var, 'weight': args.weight}
+    uncertainty = next(((kind, name) for kind, name in given.items() if name), None)
+    planes = PlaneFiles(uncertainty, args.dq, args.dq_bits)
+    return None if planes == PlaneFiles() else planes
+
+
+def _check_outputs(job, context, args):
+    """Refuse, before the work, what cannot be written."""
+    from astrodenoise.filecontext import FrameError
+    from astrodenoise.files import check_output
+
+    wanted = (
+        (job.residual, 'a picture holds no negative values, so no --residual of it'),
+        (job.mask, 'a picture has no header for the record of a --mask; convert it to FITS'),
+        (args.uncertainty == 'predict', 'a picture has no place for a predicted error'),
+    )
+    check_output(job.target, context, overwrite=args.overwrite)
+    for product, reason in wanted:
+        if product and context.kind != 'fits':
+            msg = f'{context.path}: {reason}'
+            raise FrameError(msg)
+    for path in filter(None, (job.residual, job.mask)):
+        check_output(path, context, overwrite=args.overwrite)
 
 
 def _denoised(ccd, context, args, progress_bar):
@@ -168,7 +284,9 @@ def _denoised(ccd, context, args, progress_bar):
         strength=args.strength,
         limit=args.limit,
         noise=_given_noise(ccd, args),
+        star_mask=_given_star_mask(context, args),
         channels=args.channels or context.channels,
+        bayer=args.bayer,
         saturation=args.saturation,
         uncertainty=None if args.uncertainty == 'none' else args.uncertainty,
         tile_size=args.tile_size,
@@ -187,22 +305,47 @@ def _given_noise(ccd, args):
     return args.gain * u.electron / ccd.unit, args.read_noise * u.electron
 
 
-def _check_residual(residual, context, args):
-    from astrodenoise.filecontext import FrameError
-    from astrodenoise.files import check_output
+def _given_star_mask(context, args):
+    """Read the mask that protects stars; True where they are to be found."""
+    if not isinstance(args.star_mask, str):
+        return args.star_mask
+    from astrodenoise.companions import read_plane
+    from astrodenoise.files import read_mask_picture
 
-    if context.kind != 'fits':
-        msg = f'{context.path}: a picture holds no negative values, so no --residual of it'
-        raise FrameError(msg)
-    check_output(residual, context, overwrite=args.overwrite)
+    option = '--star-mask'
+    if args.star_mask.lower().endswith(('.png', '.tif', '.tiff')):
+        return read_mask_picture(args.star_mask, context.shape, option=option)
+    plane, _ = read_plane(
+        args.star_mask, context.path, key=context.key, shape=context.shape, option=option
+    )
+    return plane
 
 
-def _difference(ccd, clean):
-    """Give what was taken away, input minus output, in the output's type."""
-    import numpy as np
+def _found_stars(ccd, context, args):
+    """Make a frame of the mask of the stars: 0 to 1, as `denoise` takes it."""
     from astropy.nddata import CCDData
 
-    data = np.subtract(ccd.data, clean.data, dtype=clean.data.dtype)
-    meta = clean.meta.copy()
-    meta.add_history('astrodenoise: this is the residual, input minus output')
-    return CCDData(data, unit=ccd.unit, meta=meta)
+    from astrodenoise import star_mask
+
+    noise = _given_noise(ccd, args)
+    mask = _given_star_mask(context, args)
+    if mask is None or mask is True:
+        mask = star_mask(ccd, noise=noise, saturation=args.saturation)
+    meta = ccd.meta.copy()
+    meta.add_history('astrodenoise: this is the mask of its stars, 0 to 1')
+    return CCDData(mask, unit='', meta=meta)
+
+
+def _without_unit(context):
+    """Give the context of a plane that has no unit."""
+    cards = tuple(card for card in context.cards if card[:8].rstrip() != 'BUNIT')
+    return dataclasses.replace(context, cards=cards)
+
+
+def _standard_deviation(ccd):
+    """Give the uncertainty as sigma, whatever its class."""
+    import numpy as np
+    from astropy.nddata import StdDevUncertainty
+
+    with np.errstate(divide='ignore'):  # no weight, infinite sigma
+        return ccd.uncertainty.represent_as(StdDevUncertainty).array

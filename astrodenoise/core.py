@@ -2,9 +2,7 @@
 """The whole way of a frame: open, measure, cut, predict, blend, close."""
 
 import logging
-import numbers
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from astropy.nddata import NDData
@@ -21,7 +19,10 @@ from astrodenoise.exceptions import (
 from astrodenoise.features import NormalisedPlane, condition
 from astrodenoise.frames import open_frame
 from astrodenoise.limit import hold_back
+from astrodenoise.mosaic import MosaicFrame, as_mosaic, check_peaks
 from astrodenoise.noise import frame_noise, leave_out_invalid
+from astrodenoise.options import Options, check_number
+from astrodenoise.protection import check_star_mask, kept_share, stars_of
 from astrodenoise.provenance import check_keyword, is_denoised
 from astrodenoise.tiling import blend_tiles, n_tiles
 from astrodenoise.trainedrange import outside
@@ -31,6 +32,7 @@ __all__ = ['denoise']
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
+MODELS = {'default': ('mono', 'colour'), 'fast': ('fast', 'fast_colour')}  # one plane, three
 MANY_LIMITED = 1e-4  # share of the pixels above which the limit is worth a warning
 
 
@@ -44,6 +46,7 @@ def denoise(
     noise=None,
     star_mask=None,
     channels=None,
+    bayer=None,
     saturation=None,
     uncertainty='keep',
     tile_size=256,
@@ -69,8 +72,9 @@ def denoise(
     overlap : float, optional
         Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
     model : str, optional
-        'default' ('colour' for three planes together, else 'mono'), the name of a shipped model,
-        or the path of a safetensors file with its card.
+        'default' ('colour' for three planes together, else 'mono'), 'fast' (likewise
+        'fast_colour' or 'fast': a quarter of the work), the name of a shipped model, or the path
+        of a safetensors file with its card.
     strength : float, optional
         Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
     limit : float or None, optional
@@ -81,11 +85,18 @@ def denoise(
         Sigma of a pixel's noise.  None takes the frame's uncertainty, or measures where there is
         none.  A plane of sigma is smoothed over 5 px and its level checked against the frame.  A
         ``(gain, read_noise)`` tuple of Quantities holds for a single exposure with its sky in.
-    star_mask : None, optional
-        Not there yet: anything but None raises NotImplementedError.
+    star_mask : None, True, array or `~astropy.nddata.NDData`, optional
+        Stars that keep their pixels, in the frame's shape or that of one plane: 0 is denoised, 1
+        is kept as far as the star's own light outweighs the noise, half of it at 5 sigma, so that
+        no disc is left.  True makes the mask as `~astrodenoise.star_mask` does.
     channels : {None, 'separate', 'joint'}, optional
         How planes are taken: each by itself (default), or three together as one camera's red,
         green and blue.
+    bayer : {None, True, False, 'RGGB', 'BGGR', 'GRBG', 'GBRG'}, optional
+        The frame is a raw colour mosaic, (H, W): its four planes of half the size are denoised
+        each by itself and put back.  A pattern names the colours of the first 2 x 2 px, True
+        takes it from the header.  False: debayered, whatever the header says; None the same,
+        with a warning.
     saturation : float or `~astropy.units.Quantity`, optional
         Pixels at or above it come back as they are; by default the header's SATURATE or the
         frame's own pile-up.
@@ -120,7 +131,7 @@ def denoise(
     TypeError, ValueError, `~astropy.units.UnitsError`
         If an argument is of the wrong type, value or unit; before any weights are loaded.
     NotImplementedError
-        For dask arrays and ``star_mask``.
+        For dask arrays.
 
     Notes
     -----
@@ -137,15 +148,18 @@ def denoise(
     >>> bool(clean.std() < 1)
     True
     """
-    settings = _Settings(
+    settings = Options(
         overlap, model, strength, limit, channels, uncertainty, tile_size, blend, batch_size,
         device, precision, progress_bar,
     )
-    settings.check(star_mask)
-    frame = open_frame(ccd)
+    settings.check()
+    frame = as_mosaic(open_frame(ccd), bayer, channels=channels)
     check_keyword(add_keyword, frame.meta)
     if channels == 'joint' and len(frame.data) != 3:
-        msg = f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}"
+        msg = (
+            f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}: "
+            "drop an alpha plane, data[:3], or pass channels='separate'"
+        )
         raise ValueError(msg)
     if uncertainty == 'predict' and not isinstance(ccd, NDData):
         msg = (
@@ -153,6 +167,7 @@ def denoise(
             'for it: wrap the frame, CCDData(frame, unit=...)'
         )
         raise ValueError(msg)
+    star_mask = check_star_mask(star_mask, frame)
     _warn_if_denoised(frame)
     validity = leave_out_invalid(frame, saturation=_saturation_level(saturation, frame))
     levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
@@ -165,18 +180,24 @@ def denoise(
         )
     ]
     _warn_if_unlike(engine.weights, planes)
+    stars = _star_masks(star_mask, planes, validity)
     result, counts, errors = frame.data.copy(), [], []
     n_together = engine.weights.config.planes
     for first in range(0, len(planes), n_together):
         together = slice(first, first + n_together)
-        held, s = _remove_noise(result[together], planes[together], engine, settings)
+        held, s = _remove_noise(
+            result[together], planes[together], stars[together], engine, settings
+        )
         counts += held
         errors += [
             np.broadcast_to(np.float32(plane.sigma * error), plane.data.shape)
             for plane, error in zip(planes[together], s, strict=True)
         ]
+    if isinstance(frame, MosaicFrame):
+        check_peaks(planes, result)
     _warn_if_limited(counts, frame)
     record = _record(settings, engine, frame, measured, validity, counts)
+    record['star_mask'] = 'given' if isinstance(star_mask, np.ndarray) else star_mask
     return frame.close(
         result,
         uncertainty=uncertainty,
@@ -186,78 +207,12 @@ def denoise(
     )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The arguments that do not depend on the frame."""
-
-    overlap: float
-    model: str
-    strength: float
-    limit: float | None
-    channels: str | None
-    uncertainty: str | None
-    tile_size: int
-    blend: str
-    batch_size: int | None
-    device: str
-    precision: str
-    progress_bar: object
-
-    def check(self, star_mask):
-        """Raise for everything that can be wrong before a frame is looked at."""
-        if star_mask is not None:
-            msg = 'star_mask is not there yet: leave it None'
-            raise NotImplementedError(msg)
-        _check_choice('uncertainty', self.uncertainty, ('keep', 'predict', None))
-        _check_choice('channels', self.channels, (None, 'separate', 'joint'))
-        _check_choice('blend', self.blend, ('gaussian', 'none'))
-        _check_number('strength', self.strength, 0, 1)
-        _check_number('overlap', self.overlap, 0, 0.75)
-        if self.blend == 'none' and self.overlap != 0:
-            msg = f"blend='none' is tiling without overlap: pass overlap=0, got {self.overlap}"
-            raise ValueError(msg)
-        if self.limit is not None:
-            _check_number('limit', self.limit, 0.1, np.inf)
-        for name, value, low, high in (
-            ('tile_size', self.tile_size, 64, 2048),
-            ('batch_size', self.batch_size, 1, 4096),
-        ):
-            if value is None and name == 'batch_size':
-                continue
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-                msg = f'{name} must be a whole number, got {value!r}'
-                raise TypeError(msg)
-            if not low <= value <= high:
-                msg = f'{name} must be {low} to {high}, got {value}'
-                raise ValueError(msg)
-        if self.progress_bar is not None and not callable(self.progress_bar):
-            msg = f'progress_bar must wrap an iterable, like tqdm.tqdm; got {self.progress_bar!r}'
-            raise TypeError(msg)
-
-
-def _check_choice(name, value, choices):
-    """Raise unless ``value`` is one of ``choices``."""
-    if not (value is None or isinstance(value, str)) or value not in choices:
-        msg = f'{name} must be one of {choices}, got {value!r}'
-        raise ValueError(msg)
-
-
-def _check_number(name, value, low, high):
-    """Raise unless ``value`` is a number from ``low`` to ``high``."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        msg = f'{name} must be a number, got {value!r}'
-        raise TypeError(msg)
-    if not low <= value <= high:
-        msg = f'{name} must be from {low} to {high}, got {value}'
-        raise ValueError(msg)
-
-
 def _saturation_level(saturation, frame):
     """Bring the saturation level to the unit of the data."""
     if saturation is None:
         return None
     saturation = frame.value_of(saturation, 'saturation')
-    _check_number('saturation', saturation, -np.inf, np.inf)
+    check_number('saturation', saturation, -np.inf, np.inf)
     return float(saturation)
 
 
@@ -295,9 +250,8 @@ def _load_engine(settings):
     """Load the network and check that the tiles fit it."""
     from astrodenoise.engine import load_engine
 
-    model = settings.model
-    if model == 'default':
-        model = 'colour' if settings.channels == 'joint' else 'mono'
+    pair = MODELS.get(settings.model, (settings.model, settings.model))
+    model = pair[settings.channels == 'joint']
     engine = load_engine(model, settings.device, settings.precision)
     config = engine.weights.config
     if config.planes != 1 and settings.channels != 'joint':
@@ -315,9 +269,18 @@ def _load_engine(settings):
     return engine
 
 
-def _remove_noise(data, planes, engine, settings):
+def _star_masks(star_mask, planes, validity):
+    """Masks of the stars that are protected, None where there are none."""
+    if star_mask is None:
+        return [None] * len(planes)
+    if star_mask is True:
+        return [stars_of(plane, why.saturated) for plane, why in zip(planes, validity, strict=True)]
+    return list(star_mask)
+
+
+def _remove_noise(data, planes, stars, engine, settings):
     """
-    Take the noise out of planes, in place.
+    Take the noise out of planes, in place; less of it where there are stars to protect.
 
     Returns the number of pixels of each plane that were held back, and the error of each pixel in
     units of sigma: 1 unless it is asked for.
@@ -341,14 +304,24 @@ def _remove_noise(data, planes, engine, settings):
         progress_bar=settings.progress_bar,
     )
     noise, log_s = out[: len(planes)], out[len(planes) :]
-    counts = [_take(r, *plane, settings) for r, *plane in zip(noise, data, planes, strict=True)]
+    strengths, counts = [], []
+    for r, plane, mask, pixels in zip(noise, planes, stars, data, strict=True):
+        strengths.append(_strength(settings.strength, mask, plane, r))
+        counts.append(_take(r, pixels, plane, strengths[-1], settings.limit))
     if settings.uncertainty != 'predict':
         return counts, [1.0] * len(planes)
     table = engine.weights.calibration
     return counts, [
-        _error(plane, logarithm, table, settings.strength)
-        for plane, logarithm in zip(planes, log_s, strict=True)
+        _error(plane, logarithm, table, strength)
+        for plane, logarithm, strength in zip(planes, log_s, strengths, strict=True)
     ]
+
+
+def _strength(strength, mask, plane, r):
+    """Share of the noise to remove, of each pixel where stars are protected."""
+    if mask is None or plane.missing:
+        return np.float32(strength)
+    return np.float32(strength) * (1 - kept_share(mask, plane, r))
 
 
 def _error(plane, log_s, table, strength):
@@ -359,15 +332,15 @@ def _error(plane, log_s, table, strength):
     return np.where(plane.valid, error_at_strength(s, strength), 1)
 
 
-def _take(r, data, plane, settings):
+def _take(r, data, plane, strength, limit):
     """Take the noise ``r`` from a plane's data, in place; the number of pixels held back."""
     if plane.missing:
         return 0
     r[~plane.valid] = 0
     limited = None
-    if settings.limit is not None:
-        r, limited = hold_back(r, settings.limit, plane.noise.correlation)
-    r *= np.float32(settings.strength * plane.noise.shown)
+    if limit is not None:
+        r, limited = hold_back(r, limit, plane.noise.correlation)
+    r *= strength * np.float32(plane.noise.shown)
     # pixels without noise to remove are copied, never computed
     np.copyto(data, data - plane.sigma * r.astype(data.dtype), where=plane.valid)
     return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))

@@ -7,6 +7,7 @@ __all__ = [
     'AlreadyDenoisedWarning',
     'AstrodenoiseWarning',
     'LimitedWarning',
+    'MosaicWarning',
     'NoNoiseWarning',
     'NoiseMismatchWarning',
     'UnlikeTrainingWarning',
@@ -28,6 +29,10 @@ class NoiseMismatchWarning(AstrodenoiseWarning):
 
 class LimitedWarning(AstrodenoiseWarning):
     """Pixels would have moved out of proportion to their noise and were held back."""
+
+
+class MosaicWarning(AstrodenoiseWarning):
+    """The header speaks of a raw colour mosaic, and the call does not say what to do with it."""
 
 
 class UnlikeTrainingWarning(AstrodenoiseWarning):

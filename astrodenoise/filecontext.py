@@ -25,12 +25,25 @@ class FrameContext:
     kind : {'fits', 'png', 'tiff'}
         Its format.
     dtype : `~numpy.dtype`
-        The type of the pixels as they were read.
+        The type of the pixels in the file.
     channels : {'joint', None}
         ``'joint'`` where the file itself says that its three planes are the
         colours of one camera (a colour picture, ``CTYPE3 = 'RGB'``).
+    shape : tuple of int
+        (H, W) or (N, H, W).
     hdu : int
         The number of the image in the file, 0 for the primary HDU.
+    key : (str, int)
+        The name and the version of the image.
+    label : str
+        What to call it beside the file's name.
+    n_images : int
+        How many images the file has that are frames of the sky.
+    version : int
+        ``EXTVER`` of what is made of it: its own, or its number in the file where several frames
+        have the same.
+    weight : bool
+        Whether its uncertainty is a weight, whose level only the frame tells.
     cards : tuple of str
         The cards of the image's header, 80 characters each, as in the file.
     keywords : tuple of str
@@ -38,7 +51,9 @@ class FrameContext:
     span : tuple of int
         First byte of the image's header, first byte after its data.
     uncertainty_span : tuple of int or None
-        The same of the HDU that the uncertainty came from.
+        The same of the HDU of this file that holds the image's uncertainty.
+    predicted_span : tuple of int or None
+        The same of the predicted error that an earlier run wrote.
     extras : dict
         Of a picture: what is written back beside its pixels.
     """
@@ -47,9 +62,16 @@ class FrameContext:
     kind: str
     dtype: np.dtype
     channels: str | None = None
+    shape: tuple = ()
     hdu: int = 0
+    key: tuple = ('', 1)
+    label: str = ''
+    n_images: int = 1
+    version: int = 1
+    weight: bool = False
     cards: tuple = ()
     keywords: tuple = ()
     span: tuple = (0, 0)
     uncertainty_span: tuple | None = None
+    predicted_span: tuple | None = None
     extras: dict = dataclasses.field(default_factory=dict)

@@ -2,8 +2,8 @@
 """
 Frames in files: read them, write them back with nothing changed but the pixels.
 
-A FITS file is copied byte for byte around the one image that was chosen, so
-that every other HDU, and every card of the image's own header that does not
+A FITS file is copied byte for byte around the images that were chosen, so
+that every other HDU, and every card of an image's own header that does not
 describe how its pixels are stored, stays as it was (broken cards too). The
 pixels are written as floating point, lossless. The output's name decides how:
 ``.fz`` tile-compresses the image (GZIP_2; Astropy mends broken cards there),
@@ -14,15 +14,19 @@ PNG and TIFF pictures (8 or 16 bits, TIFF also floating point, grey or RGB)
 keep their depth: the denoised values are rounded and clipped to its range.
 """
 
+import contextlib
+import dataclasses
 import gzip
 import warnings
 from pathlib import Path
 
+import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 
 from astrodenoise.atomic import atomic_write, check_target
 from astrodenoise.filecontext import FrameError
-from astrodenoise.fitsfiles import read_fits, write_fits
+from astrodenoise.fitsfiles import FitsImages
+from astrodenoise.fitswriter import fits_writer
 from astrodenoise.pictures import (
     PNG_SIGNATURE,
     picture_pixels,
@@ -32,37 +36,44 @@ from astrodenoise.pictures import (
     write_tiff,
 )
 
-__all__ = ['check_output', 'read_frame', 'write_frame']
+__all__ = [
+    'check_output',
+    'frame_writer',
+    'open_frames',
+    'read_frame',
+    'read_mask_picture',
+    'write_frame',
+]
 
 _PICTURE_SUFFIXES = {'.png': 'png', '.tif': 'tiff', '.tiff': 'tiff'}
 
 
-def read_frame(path, *, ext=None, unit=None):
+def open_frames(path, *, ext=None, unit=None, planes=None):
     """
-    Read a frame from a FITS, PNG or TIFF file.
+    Look into a FITS, PNG or TIFF file for its frames.
 
     Parameters
     ----------
     path : str or `~os.PathLike`
         The file. FITS may be plain, gzipped or tile-compressed, with any
         number of extensions.
-    ext : int or str, optional
-        The FITS image to read: its number (0 is the primary HDU), its name
-        (``'SCI'``) or name and version (``'SCI,2'``). The default is the first
-        image with two or three axes.
+    ext : int, str or list of them, optional
+        The FITS images to read: number (0 is the primary HDU), name (``'SCI'``),
+        name and version (``'SCI,2'``), or ``'all'`` that are frames of the sky.
+        The default is the first of these.
     unit : str or `~astropy.units.Unit`, optional
         The unit of the pixels. The default is the header's ``BUNIT``, or
         ``adu`` where that is missing or no unit; the card itself stays as it is.
+    planes : `~astrodenoise.companions.PlaneFiles`, optional
+        Uncertainty and mask from other files.
 
     Returns
     -------
-    ccd : `~astropy.nddata.CCDData`
-        The frame, (H, W) or (N, H, W), in the file's own type and byte order,
-        with the header as its ``meta`` (world coordinates included, ``wcs`` is
-        not set). An extension ``ERR`` or ``UNCERT`` of the same shape and
-        version is its uncertainty, ``DQ`` or ``MASK`` (nonzero is bad) its mask.
-    context : `FrameContext`
-        For `write_frame`.
+    contexts : list of `~astrodenoise.filecontext.FrameContext`
+        One per image, in the order of the file, for ``read`` and `write_frame`.
+    read : callable
+        Gives the `~astropy.nddata.CCDData` of one of them, as `read_frame` does, weights included
+        (`astrodenoise.weightmap` finds their level).
 
     Raises
     ------
@@ -71,21 +82,106 @@ def read_frame(path, *, ext=None, unit=None):
     """
     path = Path(path)
     kind = _sniff(path)
-    if kind != 'fits' and ext is not None:
-        msg = f'{path}: ext={ext!r} was given, but a {kind.upper()} picture has no extensions'
+    if kind != 'fits' and (ext is not None or planes is not None):
+        reason = 'companion planes' if ext is None else 'extensions'
+        msg = f'{path}: a {kind.upper()} picture has no {reason}' + (f', {ext!r}' if ext else '')
         raise FrameError(msg)
+    with _named_errors(path, kind):
+        if kind == 'fits':
+            images = FitsImages(path, ext=ext, unit=unit, planes=planes)
+        else:
+            ccd, context = {'png': read_png, 'tiff': read_tiff}[kind](path, unit)
+    if kind != 'fits':
+        return [dataclasses.replace(context, shape=ccd.shape)], lambda _: ccd
+
+    def read(context):
+        with _named_errors(path, kind):
+            return images.read(context)
+
+    return images.contexts, read
+
+
+@contextlib.contextmanager
+def _named_errors(path, kind):
+    """Raise whatever a damaged file leads to as an error that names it."""
     try:
         with warnings.catch_warnings():
             # Headers in the wild break the standard; what cannot be used is raised below.
             warnings.simplefilter('ignore', AstropyWarning)
-            if kind == 'fits':
-                return read_fits(path, ext=ext, unit=unit)
-            return {'png': read_png, 'tiff': read_tiff}[kind](path, unit)
+            yield
     except (FrameError, MemoryError):
         raise
     except Exception as error:
         msg = f'{path}: cannot be read as {kind.upper()}: {error}'
         raise FrameError(msg) from error
+
+
+def read_frame(path, *, ext=None, unit=None, planes=None):
+    """
+    Read one frame from a FITS, PNG or TIFF file.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        As for `open_frames`.
+    ext : int or str, optional
+        As for `open_frames`, of one image.
+    unit : str or `~astropy.units.Unit`, optional
+        As for `open_frames`.
+    planes : `~astrodenoise.companions.PlaneFiles`, optional
+        As for `open_frames`.
+
+    Returns
+    -------
+    ccd : `~astropy.nddata.CCDData`
+        The frame, (H, W) or (N, H, W), in the file's own type and byte order,
+        with the header as its ``meta`` (world coordinates included, ``wcs`` is
+        not set). Extensions of the same shape and version are its uncertainty
+        and mask, see `astrodenoise.fitslayouts`; a weight, whose level may be any, is left out.
+    context : `~astrodenoise.filecontext.FrameContext`
+        For `write_frame`.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing, damaged, of another format, or has no such image.
+    """
+    contexts, read = open_frames(path, ext=ext, unit=unit, planes=planes)
+    ccd = read(contexts[0])
+    if contexts[0].weight:
+        ccd.uncertainty = None
+    return ccd, contexts[0]
+
+
+def read_mask_picture(path, shape, *, option):
+    """
+    Read a mask that was painted or edited as a picture.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        A PNG or TIFF file, grey; black is 0, white is 1, floating point is taken as it is.
+    shape : tuple of int
+        That of the frame.
+    option : str
+        What the user gave the name to, for the messages.
+
+    Returns
+    -------
+    mask : `numpy.ndarray`, (H, W)
+        Floating point.
+
+    Raises
+    ------
+    FrameError
+        If it cannot be read, or is of another shape.
+    """
+    ccd, context = read_frame(path)
+    if ccd.shape != shape[-2:]:
+        msg = f'{option} {path}: its shape is {ccd.shape}, that of the image {shape}'
+        raise FrameError(msg)
+    top = 1 if context.dtype.kind == 'f' else np.iinfo(context.dtype).max
+    return ccd.data.astype(np.float32) / np.float32(top)
 
 
 def write_frame(path, ccd, context, *, overwrite=False, keep_uncertainty=True, alone=False):
@@ -115,22 +211,68 @@ def write_frame(path, ccd, context, *, overwrite=False, keep_uncertainty=True, a
     FrameError
         If the format of the input cannot be written under this name.
     """
-    check_output(path, context, overwrite=overwrite)
-    if context.kind != 'fits':
-        kind = _PICTURE_SUFFIXES[Path(path).suffix.lower()]
-        write = {'png': write_png, 'tiff': write_tiff}[kind]
-        with atomic_write(path, overwrite=overwrite) as handle:
-            write(handle, picture_pixels(ccd.data, context.dtype), context.extras)
-        return
-    keywords = {'keep_uncertainty': keep_uncertainty, 'alone': alone}
-    with atomic_write(path, overwrite=overwrite) as handle, warnings.catch_warnings():
-        warnings.simplefilter('ignore', AstropyWarning)
+    dropped = [] if keep_uncertainty or alone else [context.uncertainty_span]
+    with frame_writer(path, [context], overwrite=overwrite, dropped=dropped, alone=alone) as writer:
+        writer.write(ccd, context)
+
+
+@contextlib.contextmanager
+def frame_writer(path, contexts, *, overwrite=False, dropped=(), alone=False):
+    """
+    Write several frames as their file was.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file to write. It appears when it is complete, or not at all.
+    contexts : list of `~astrodenoise.filecontext.FrameContext`
+        Of the frames that will be written, as `open_frames` gave them.
+    overwrite : bool, optional
+        Replace a file of that name.
+    dropped : sequence of (int, int) or None, optional
+        First and last byte of HDUs of the original that are left out.
+    alone : bool, optional
+        Write the images and their headers only, without the other HDUs.
+
+    Yields
+    ------
+    writer : object
+        ``writer.write(ccd, context)`` takes one frame after the other, in the order of
+        ``contexts``; ``writer.append(name, values, context, comment)`` adds a plane of a FITS
+        image as an extension at the end of the file.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file of that name and ``overwrite`` is not set.
+    FrameError
+        If the format of the input cannot be written under this name.
+    """
+    check_output(path, contexts[0], overwrite=overwrite)
+    with contextlib.ExitStack() as stack:
+        handle = stack.enter_context(atomic_write(path, overwrite=overwrite))
+        if contexts[0].kind != 'fits':
+            yield _PictureWriter(handle, path)
+            return
         if Path(path).suffix.lower() == '.gz':
             # No name and no time inside: equal frames give equal files.
-            with gzip.GzipFile('', 'wb', compresslevel=6, fileobj=handle, mtime=0) as packed:
-                write_fits(packed, path, ccd, context, **keywords)
-        else:
-            write_fits(handle, path, ccd, context, **keywords)
+            handle = stack.enter_context(
+                gzip.GzipFile('', 'wb', compresslevel=6, fileobj=handle, mtime=0)
+            )
+        spans = [span for span in dropped if span is not None]
+        yield stack.enter_context(fits_writer(handle, path, contexts, dropped=spans, alone=alone))
+
+
+class _PictureWriter:
+    """Writes the one frame of a picture."""
+
+    def __init__(self, handle, path):
+        self.handle = handle
+        self.kind = _PICTURE_SUFFIXES[Path(path).suffix.lower()]
+
+    def write(self, ccd, context):
+        write = {'png': write_png, 'tiff': write_tiff}[self.kind]
+        write(self.handle, picture_pixels(ccd.data, context.dtype), context.extras)
 
 
 def check_output(path, context, *, overwrite=False):

@@ -18,6 +18,7 @@ Any byte order, stride and memory map goes; planes and results are in native byt
 
 import copy
 import os
+import re
 from dataclasses import dataclass
 from numbers import Real
 
@@ -29,10 +30,24 @@ from astropy.utils.masked import Masked
 
 from astrodenoise.provenance import write_record
 
-__all__ = ['Frame', 'open_frame']
+__all__ = ['PLANES', 'Frame', 'open_frame', 'read_card']
 
+# All that an NDData or CCDData can hold, and what becomes of it.
+PLANES = {
+    'data': 'new', 'uncertainty': 'chosen', 'mask': 'copied', 'flags': 'copied', 'wcs': 'copied',
+    'psf': 'copied', 'meta': 'copied', 'unit': 'copied',
+}  # fmt: skip
 UNCERTAINTIES = ('keep', 'predict', None)
 STORAGE_CARDS = ('BZERO', 'BSCALE', 'BLANK')  # about integers in a file, untrue of floats
+TYPE_CARDS = ('IMAGETYP', 'OBSTYPE', 'FRAME')
+CALIBRATION = 'bias(?:es)?|zeros?|darks?|[dipst]?flats?'
+WHAT_KIND = (  # words that stand beside these: 'Master Dark', 'dome flat', 'Flat Field 3'
+    'master|super|mean|median|combined|dome|sky|twilight|evening|morning|lamp|internal|led|'
+    'frame|field|image|exposure|current'
+)
+CALIBRATION_TYPE = re.compile(
+    rf'(?=.*(?:{CALIBRATION}))(?:(?:{CALIBRATION}|{WHAT_KIND})[\W\d_]*)+', re.IGNORECASE
+)
 EXPECTED = 'CCDData, NDData, Quantity or numpy array of shape (H, W) or (N, H, W)'
 
 
@@ -218,13 +233,15 @@ def open_frame(ccd):
         If it is a dask array or holds one.
     ValueError
         If it is empty, has another number of axes, has its colours in the last axis, holds a mask
-        or an uncertainty of another shape, or no pixel is valid.
+        or an uncertainty of another shape, no pixel is valid, or its header says that it is a
+        bias, a dark or a flat.
     astropy.units.UnitsError
         If its unit is logarithmic, or its uncertainty's unit does not fit its own.
     """
     nddata = isinstance(ccd, NDData)
     pixels, masked = _pixels(_array_of(ccd))
     _check_pixels(pixels)
+    _check_type_cards(ccd.meta if nddata else None)
     unit = ccd.unit if nddata else getattr(ccd, 'unit', None)
     _check_unit(unit)
     data = pixels if pixels.ndim == 3 else pixels[np.newaxis]
@@ -234,7 +251,8 @@ def open_frame(ccd):
     valid = np.isfinite(data)
     for mask in (masked, ccd.mask if nddata else None):
         if mask is not None:
-            valid &= ~_fitted('mask', np.asarray(mask, dtype=bool), pixels.shape, data.shape)
+            mask = np.asarray(mask if np.isscalar(mask) else _pixels(mask)[0], dtype=bool)
+            valid &= ~_fitted('mask', mask, pixels.shape, data.shape)
     if not valid.any():
         msg = 'Every pixel of the frame is masked, NaN or infinite; nothing is left to denoise.'
         raise ValueError(msg)
@@ -271,12 +289,17 @@ def _pixels(array):
 
 def _advice(thing):
     """How to make a frame of something that is none."""
+    package = type(thing).__module__.split('.')[0]
     if isinstance(thing, str | os.PathLike):
         return "Read the file first, for example with CCDData.read(path, unit='adu')."
     if isinstance(thing, fits.HDUList) or hasattr(thing, 'header'):
         return 'Pass the data of one HDU, or CCDData.read(path, unit=...).'
-    if type(thing).__module__.split('.')[0] == 'torch':
+    if package == 'torch':
         return 'Convert it with tensor.detach().cpu().numpy().'
+    if package == 'cupy':
+        return 'Convert it with cupy.asnumpy(array).'
+    if hasattr(thing, '__array_namespace__'):
+        return 'Copy it to the host yourself, for most libraries with numpy.asarray(array).'
     if isinstance(thing, list | tuple):
         return 'Convert it with numpy.asarray, or denoise one frame after the other.'
     return 'Convert it to a numpy array.'
@@ -304,6 +327,20 @@ def _check_pixels(pixels):
             f'(N, H, W). Give numpy.moveaxis(data, -1, 0){alpha}.'
         )
         raise ValueError(msg)
+
+
+def _check_type_cards(meta):
+    """Refuse calibration frames: their noise goes down by combining, and they show no sky."""
+    for card in TYPE_CARDS:
+        value = read_card(meta, card)
+        if isinstance(value, str) and CALIBRATION_TYPE.fullmatch(value.strip()):
+            msg = (
+                f'The header says {card}={value!r}, which is no frame of the sky; expected a '
+                'calibrated light frame. Combine calibration frames (ccdproc.combine), calibrate '
+                'and combine the lights, and denoise the result. If the card is wrong, correct or '
+                f'remove it: del ccd.meta[{card!r}].'
+            )
+            raise ValueError(msg)
 
 
 def _check_unit(unit):
@@ -366,12 +403,33 @@ def _standard_deviation(uncertainty):
         return None
 
 
+def read_card(meta, key):
+    """
+    Read a card of a header, or its lower-case twin in a dict.
+
+    Parameters
+    ----------
+    meta : `astropy.io.fits.Header`, dict or `None`
+        The metadata.
+    key : str
+        The keyword.
+
+    Returns
+    -------
+    value : object
+        Of the card; `None` if it is missing or broken.
+    """
+    if meta is None:
+        return None
+    try:
+        return meta.get(key, meta.get(key.lower()))
+    except fits.VerifyError:
+        return None
+
+
 def _saturate_card(meta):
     """Read the saturation level, `None` where there is none or no number."""
-    try:
-        level = meta.get('SATURATE') if meta is not None else None
-    except fits.VerifyError:  # a broken card
-        return None
+    level = read_card(meta, 'SATURATE')
     if isinstance(level, bool | np.bool_) or not isinstance(level, Real) or not np.isfinite(level):
         return None
     return float(level)
@@ -386,8 +444,9 @@ def _copy_around(nddata, pixels, *, uncertainty):
     """
     result = copy.copy(nddata)
     memo = {id(nddata): result}  # who refers to the old object refers to the new one
+    replaced = {f'_{plane}' for plane, fate in PLANES.items() if fate != 'copied'}
     for name, value in vars(nddata).items():
-        if name not in ('_data', '_uncertainty'):
+        if name not in replaced:
             vars(result)[name] = copy.deepcopy(value, memo)
     old = nddata.uncertainty if uncertainty else None
     vars(result).update(_data=pixels, _uncertainty=copy.deepcopy(old, memo))

@@ -18,6 +18,11 @@ In a dict ``DENOISE`` and ``DENOISED`` are the same keys (capitals, where ccdpro
 ``denoise``: so the name is the same before and after a file), and the records are the strings
 ``DENOIS01``, ``DENOIS02`` and so on, because a dict has no HISTORY and only simple values can be
 written to FITS.
+
+A residual is no denoised frame.  It has two HISTORY lines, or the string ``RESIDUAL`` in a dict::
+
+    HISTORY residual: the frame minus its denoised version
+    HISTORY of astrodenoise 1.0 default 0123456789ab overlap=0.25 tile=256
 """
 
 import json
@@ -28,11 +33,12 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 
-__all__ = ['check_keyword', 'is_denoised', 'read_provenance', 'write_record']
+__all__ = ['check_keyword', 'is_denoised', 'read_provenance', 'write_record', 'write_residual_of']
 
 NAME = 'astrodenoise'
 KEYWORD = 'DENOISE'
 FLAG = 'DENOISED'
+RESIDUAL = 'RESIDUAL'
 RECORD_KEY = re.compile(r'DENOIS\d{2,}')
 LINE_WIDTH = 72  # characters of a HISTORY card
 VALUE_WIDTH = 68  # characters of a string that needs no CONTINUE card
@@ -80,6 +86,29 @@ def write_record(meta, record, add_keyword=True):
         _insert(meta, key, value)
     if logging:
         _add_record(meta, text)
+
+
+def write_residual_of(meta, clean_meta):
+    """
+    Write into the metadata of a residual what it is the residual of.
+
+    Parameters
+    ----------
+    meta : `astropy.io.fits.Header` or dict
+        Of the residual, a copy of the frame's own; changed in place, unless
+        ``astrodenoise.conf.auto_logging`` is `False`.
+    clean_meta : `astropy.io.fits.Header`, dict or `None`
+        Of the denoised frame.
+    """
+    if not _auto_logging():
+        return
+    record = read_provenance(clean_meta)
+    denoiser = _summary(record) if record else 'an unknown denoiser: it left no record'
+    if isinstance(meta, fits.Header):
+        meta.add_history('residual: the frame minus its denoised version')
+        meta.add_history(f'of {denoiser}')
+    else:
+        meta[RESIDUAL] = f'of {denoiser}'
 
 
 def check_keyword(add_keyword, meta=None):

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from numpy.testing import assert_array_equal
 
 import astrodenoise
-from astrodenoise import batch, cli, demo, plotting, weights
+from astrodenoise import arguments, batch, cli, console, demo, plotting, weights
 from astrodenoise.cli import main
 from astrodenoise.files import read_frame
 
@@ -268,9 +268,9 @@ def test_verbose_tells_what_was_decided(tmp_path, capsys):
 
 def test_progress_bar_is_not_for_quiet():
     """Quiet has no progress bar; otherwise tqdm wraps the tiles, on stderr."""
-    parse = cli._parser().parse_args
-    assert cli._progress_bar(parse(['denoise', 'a', '-o', 'b', '-q']), 'a') is None
-    bar = cli._progress_bar(parse(['denoise', 'a', '-o', 'b']), 'a')
+    parse = arguments.make_parser(cli._RUNS).parse_args
+    assert console.make_progress_bar(parse(['denoise', 'a', '-o', 'b', '-q']), 'a') is None
+    bar = console.make_progress_bar(parse(['denoise', 'a', '-o', 'b']), 'a')
     assert list(bar(range(3))) == [0, 1, 2]
     assert bar.keywords['file'] is sys.stderr
 
@@ -301,7 +301,7 @@ def test_signals_while_writing(tmp_path, frame, monkeypatch, number):
         yield bytes(2880)
 
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr('astrodenoise.fitsfiles._image_bytes', write_half)
+    monkeypatch.setattr('astrodenoise.fitswriter._image_bytes', write_half)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 130
     assert os.listdir(tmp_path) == ['in.fits']
     assert signal.getsignal(signal.SIGTERM) is handler
@@ -372,7 +372,7 @@ def test_missing_folder_of_one_output(tmp_path, frame, capsys):
 
 def test_gain_and_read_noise_reach_the_function(frame):
     """They are quantities in the unit of the frame."""
-    args = cli._parser().parse_args(
+    args = arguments.make_parser(cli._RUNS).parse_args(
         ['denoise', 'a', '-o', 'b', '--gain', '1.5', '--read-noise', '6']
     )
     gain, read_noise = batch._given_noise(read_frame(frame)[0], args)
@@ -388,7 +388,7 @@ def test_gain_and_read_noise_reach_the_function(frame):
 )
 def test_durations(text, seconds):
     """Times are read in the usual ways."""
-    assert cli._duration(text) == seconds
+    assert arguments.duration(text) == seconds
 
 
 @pytest.mark.parametrize('text', ['', 'm', '9 m', '9x', '-9m', '9mm', 'soon'])

@@ -506,7 +506,6 @@ def test_denoising_twice_is_warned_of(noisy):
         ({'blend': 'linear'}, ValueError, 'blend must be one of'),
         ({'channels': 'rgb'}, ValueError, 'channels must be one of'),
         ({'uncertainty': 'drop'}, ValueError, 'uncertainty must be one of'),
-        ({'star_mask': True}, NotImplementedError, 'not there yet'),
         ({'tile_size': 100}, ValueError, 'multiple of'),
         ({'tile_size': 32}, ValueError, 'tile_size must be 64 to 2048'),
         ({'tile_size': 128.0}, TypeError, 'whole number'),

@@ -500,7 +500,7 @@ def test_interrupted_frame(tmp_path, pixels, monkeypatch):
         yield bytes(2880)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('astrodenoise.fitsfiles._image_bytes', interrupted)
+    monkeypatch.setattr('astrodenoise.fitswriter._image_bytes', interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_frame(target, changed(ccd), context, overwrite=True)
     assert target.read_bytes() == b'old'

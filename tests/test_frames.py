@@ -27,16 +27,11 @@ from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 
 import astrodenoise.frames
-from astrodenoise.frames import Frame, open_frame
+from astrodenoise.frames import PLANES, Frame, open_frame
 
 H, W = 5, 7
 
-# What holds something in NDData and CCDData, and what Frame.close makes of it.  The rest of their
-# public names are methods and views of these.
-PLANES = {
-    'data': 'new', 'uncertainty': 'chosen', 'mask': 'copied', 'flags': 'copied', 'wcs': 'copied',
-    'psf': 'copied', 'meta': 'copied', 'unit': 'copied',
-}  # fmt: skip
+# public names of NDData and CCDData that are views of their planes
 VIEWS = {'shape', 'size', 'dtype', 'ndim', 'header', 'known_invalid_fits_unit_strings'}
 
 KINDS = [StdDevUncertainty, VarianceUncertainty, InverseVariance]
@@ -216,6 +211,57 @@ def test_foreign_arrays_are_not_converted_silently():
     ccd.data = tensor
     with pytest.raises(TypeError, match='holds a Tensor'):
         open_frame(ccd)
+    with pytest.raises(NotImplementedError, match='dask'):
+        open_frame(NDData(pixels(), mask=lazy > 2))
+    with pytest.raises(NotImplementedError, match='dask'):
+        open_frame(NDData(pixels(), uncertainty=StdDevUncertainty(lazy)))
+
+
+@pytest.mark.parametrize(
+    ('module', 'advice'), [('cupy', 'cupy.asnumpy'), ('jax.numpy', 'Copy it to the host yourself')]
+)
+def test_arrays_of_other_libraries_say_how_they_are_converted(module, advice):
+    # none of their own is needed: it is never touched
+    namespace = {'__module__': module, '__array_namespace__': lambda self: None, 'shape': (H, W)}
+    array = type('Array', (), namespace)()
+    with pytest.raises(TypeError, match=advice):
+        open_frame(array)
+    ccd = CCDData(pixels(), unit='adu')
+    ccd.data = array
+    with pytest.raises(TypeError, match=advice):
+        open_frame(ccd)
+
+
+@pytest.mark.parametrize('card', ['IMAGETYP', 'OBSTYPE', 'FRAME'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'bias', 'Bias Frame', 'zero', 'DARK', 'Master Dark', 'masterFlat', 'Flat Field',
+        'dome flat', 'Twilight Flat', 'FLAT,LAMP', 'darkflat', 'dflat', ' flat ', 'bias_01',
+    ],
+)  # fmt: skip
+def test_calibration_frames_are_refused(card, kind):
+    for meta in (fits.Header([(card, kind)]), {card: kind}, {card.lower(): kind}):
+        ccd = CCDData(pixels(), unit='adu', meta=meta)
+        with pytest.raises(ValueError, match=rf'{card}=.*del ccd.meta\[.{card}.\]'):
+            open_frame(ccd)
+    del meta[card.lower()]
+    assert open_frame(CCDData(pixels(), unit='adu', meta=meta)).valid.all()
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'light', 'Light Frame', 'object', 'science', 'sky', 'raw', 'ICRS', '', 5, None, True,
+        'flat fielded', 'dark nebula', 'dark subtracted', 'field',
+    ],
+)  # fmt: skip
+def test_frames_of_the_sky_are_not_refused(kind):
+    for card in ('IMAGETYP', 'OBSTYPE', 'FRAME'):
+        meta = fits.Header([(card, kind)])
+        assert open_frame(CCDData(pixels(), unit='adu', meta=meta)).valid.all()
+    broken = fits.Header.fromstring('IMAGETYP= dark 2'.ljust(80))
+    assert open_frame(CCDData(pixels(), unit='adu', meta=broken)).valid.all()
 
 
 @pytest.mark.parametrize('unit', [u.mag, u.ABmag, u.dex, u.dB])

@@ -30,15 +30,17 @@ FLOORS = (
     {'exceptions', '_config', '_version'},
     {
         *('background', 'cells', 'correlation', 'errormap', 'estimate', 'features', 'frames'),
-        *('limit', 'model', 'noise', 'noisemodel', 'provenance', 'tiling', 'validity'),
+        *('limit', 'model', 'noise', 'noisemodel', 'options', 'products', 'provenance', 'tiling'),
+        *('validity',),
     },
     {
-        *('atomic', 'filecontext', 'files', 'fitsfiles', 'inject', 'pictures', 'plotting'),
-        *('measures', 'quality', 'starmask', 'trainedrange', 'weights'),
+        *('arguments', 'atomic', 'companions', 'console', 'filecontext', 'files', 'fitsfiles'),
+        *('fitslayouts', 'fitswriter', 'inject', 'pictures', 'plotting', 'protection', 'weightmap'),
+        *('measures', 'mosaic', 'quality', 'starmask', 'trainedrange', 'weights'),
     },
     {'engine', 'lazy', 'training'},
     {'core'},
-    {'batch', 'demo', 'evaluation', 'report', 'scaleout'},
+    {'batch', 'demo', 'evaluation', 'report', 'scaleout', 'settings'},
     {'cli'},
 )
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

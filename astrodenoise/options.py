@@ -1,0 +1,112 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The arguments of ``denoise()`` that do not depend on the frame."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ['Options', 'check_number']
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    The arguments of `astrodenoise.denoise` that do not depend on the frame, under their names.
+
+    Attributes
+    ----------
+    overlap, strength, limit : float
+        Numbers of `astrodenoise.denoise`.
+    model, channels, uncertainty, blend, device, precision : str
+        Its choices.
+    tile_size, batch_size : int
+        Its sizes.
+    progress_bar : callable
+        Its wrapper.
+    """
+
+    overlap: float
+    model: str
+    strength: float
+    limit: float | None
+    channels: str | None
+    uncertainty: str | None
+    tile_size: int
+    blend: str
+    batch_size: int | None
+    device: str
+    precision: str
+    progress_bar: object
+
+    def check(self):
+        """
+        Raise for everything that can be wrong before a frame is looked at.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of a wrong type.
+        ValueError
+            If a value is none of those that there are, or out of its range.
+        """
+        _check_choice('uncertainty', self.uncertainty, ('keep', 'predict', None))
+        _check_choice('channels', self.channels, (None, 'separate', 'joint'))
+        _check_choice('blend', self.blend, ('gaussian', 'none'))
+        check_number('strength', self.strength, 0, 1)
+        check_number('overlap', self.overlap, 0, 0.75)
+        if self.blend == 'none' and self.overlap != 0:
+            msg = f"blend='none' is tiling without overlap: pass overlap=0, got {self.overlap}"
+            raise ValueError(msg)
+        if self.limit is not None:
+            check_number('limit', self.limit, 0.1, np.inf)
+        for name, value, low, high in (
+            ('tile_size', self.tile_size, 64, 2048),
+            ('batch_size', self.batch_size, 1, 4096),
+        ):
+            if value is None and name == 'batch_size':
+                continue
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+                msg = f'{name} must be a whole number, got {value!r}'
+                raise TypeError(msg)
+            if not low <= value <= high:
+                msg = f'{name} must be {low} to {high}, got {value}'
+                raise ValueError(msg)
+        if self.progress_bar is not None and not callable(self.progress_bar):
+            msg = f'progress_bar must wrap an iterable, like tqdm.tqdm; got {self.progress_bar!r}'
+            raise TypeError(msg)
+
+
+def _check_choice(name, value, choices):
+    """Raise unless ``value`` is one of ``choices``."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        msg = f'{name} must be one of {choices}, got {value!r}'
+        raise ValueError(msg)
+
+
+def check_number(name, value, low, high):
+    """
+    Raise unless a value is a number within bounds.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        What was given.
+    low, high : float
+        Bounds, themselves allowed.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is out of bounds.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        msg = f'{name} must be a number, got {value!r}'
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f'{name} must be from {low} to {high}, got {value}'
+        raise ValueError(msg)
