@@ -175,7 +175,7 @@ def _add_settings(parser):
     add('--like', metavar='FILE',
         help='the settings that are recorded in the header of this denoised FITS file; options '
              'beside it go before it')
-    add('--model', help='name of a model or a weights file')
+    add('--model', help='default, fast, the name of a model, or a weights file')
     add('--strength', type=_number(0, 1, 'must lie in 0 to 1'), metavar='S',
         help='part of the noise to remove, 0 to 1 (default: 1)')
     add('--limit', type=_number(0.1, math.inf, 'must be at least 0.1'), metavar='L',
@@ -235,7 +235,7 @@ def _add_computing(parser):
 def _add_train(parser):
     add = parser.add_argument
     add('config', metavar='CONFIG',
-        help='TOML file, or a preset: default, colour, paper, smoke')
+        help='TOML file, or a preset: default, colour, fast, fast_colour, paper, smoke')
     add('-o', '--output', metavar='DIR', help="folder of checkpoints and logs, instead of CONFIG's")
     add('--resume', action='store_true', help='go on from the last checkpoint')
     add('--time-limit', type=duration, metavar='TIME',
