@@ -480,6 +480,22 @@ def test_bias_of_a_denoiser_that_takes_a_third_is_a_third(benchmarks, monkeypatc
     assert '60-400' in lines[4]
 
 
+def test_photometry_finds_a_known_change_of_the_flux(benchmarks, rng):
+    import photometry
+
+    y, x = np.indices((300, 300))
+    line = np.arange(30, 280, 30)
+    stars = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 3) for a in line for b in line)
+    stars[:45, :45] *= 2  # the brightest star of a frame may be saturated
+    before = 100 + 200 * stars + rng.normal(size=stars.shape)
+    field = photometry.compare('it', before, before + 2 * stars)
+    assert len(field.snr) == 80
+    assert np.median(field.percent) == pytest.approx(1.0, abs=0.05)
+    assert np.median(field.change) == pytest.approx(0.01 * np.median(field.snr), rel=0.05)
+    assert np.nanmax(field.shift) < 0.01
+    assert len(photometry.lines_of([field])) == 5
+
+
 def test_tables_become_those_of_the_documentation(tables):
     lines = ['title', '', *tables.aligned([['', 'gain dB'], ['ours', '20.58±0.14'], ['', '-']])]
     rst = tables.as_rst(lines)
