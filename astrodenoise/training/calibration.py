@@ -21,7 +21,7 @@ __all__ = ['calibration_table', 'measure_errors', 'trained_range']
 
 CALIBRATION_SEED = 7_654_321
 BINS = np.linspace(-4.5, 0.5, 21)  # edges of log s
-EXTENDED = ('nebula', 'galaxy')  # kinds whose faint light is no unseen star
+EXTENDED = ('nebula', 'galaxy', 'texture')  # kinds whose faint light is no unseen star
 MOST = 8.0  # units of s; what is further off is no error of noise
 LEAST = 3000  # pixels of a bin, below which it is as its neighbours
 OUTERMOST = 0.01  # share of the trained frames beyond either end of a range
