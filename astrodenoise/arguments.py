@@ -175,7 +175,7 @@ def _add_settings(parser):
     add('--like', metavar='FILE',
         help='the settings that are recorded in the header of this denoised FITS file; options '
              'beside it go before it')
-    add('--model', help='default, fast, the name of a model, or a weights file')
+    add('--model', help='name of a model or a weights file')
     add('--strength', type=_number(0, 1, 'must lie in 0 to 1'), metavar='S',
         help='part of the noise to remove, 0 to 1 (default: 1)')
     add('--limit', type=_number(0.1, math.inf, 'must be at least 0.1'), metavar='L',

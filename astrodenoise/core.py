@@ -32,7 +32,7 @@ __all__ = ['denoise']
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
-MODELS = {'default': ('mono', 'colour'), 'fast': ('fast', 'fast_colour')}  # one plane, three
+MODELS = {'default': ('mono', 'colour')}  # of single planes, of three together
 MANY_LIMITED = 1e-4  # share of the pixels above which the limit is worth a warning
 
 
@@ -72,9 +72,9 @@ def denoise(
     overlap : float, optional
         Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
     model : str, optional
-        'default' ('colour' for three planes together, else 'mono'), 'fast' (likewise
-        'fast_colour' or 'fast': a quarter of the work), the name of a shipped model, or the path
-        of a safetensors file with its card.
+        'default' ('colour' for three planes together, else 'mono'), the name of a shipped model
+        ('fast': plane by plane, a quarter of the work of 'mono'), or the path of a safetensors
+        file with its card.
     strength : float, optional
         Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
     limit : float or None, optional

@@ -181,6 +181,14 @@ def test_the_header_names_the_colour_model(colour):
         denoise(colour[1], model='colour')
 
 
+@pytest.mark.parametrize('channels', ['separate', 'joint'])
+def test_the_fast_model_takes_planes_one_by_one(colour, channels):
+    noisy = colour[1]
+    clean = denoise(CCDData(noisy, unit='adu'), model='fast', channels=channels)
+    assert read_provenance(clean.meta)['model'] == 'fast'
+    assert_array_equal(clean.data[1], denoise(noisy[1], model='fast'))
+
+
 # --- property 1: scale and level ---------------------------------------------------------------
 
 

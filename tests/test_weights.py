@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from astrodenoise import weights
 from astrodenoise.engine import load_engine
@@ -123,3 +124,16 @@ def test_half_precision_files_are_read_as_float32(small):
     tensors = {key: value.half() for key, value in load_file(small).items()}
     save_weights(small, tensors, SMALL, CARD)
     assert load_weights(small).tensors['first.weight'].dtype == torch.float32
+
+
+@pytest.mark.parametrize(('name', 'gflop', 'megabytes'), [('mono', 16, 12), ('fast', 4, 3)])
+def test_shipped_models_keep_to_their_budgets(name, gflop, megabytes):
+    """Work of a tile of 256 px, two operations for each multiplication with its addition."""
+    weights = load_weights(name)
+    network, config = ResUNet(weights.config), weights.config
+    tile = torch.zeros(1, config.planes * config.features, 256, 256)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(tile, torch.zeros(1, config.planes * config.condition))
+    assert counter.get_total_flops() <= gflop * 1e9
+    assert describe(name)['bytes'] <= megabytes * 1e6
+    assert describe(name)['parameters'] <= 6e6
