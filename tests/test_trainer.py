@@ -226,6 +226,8 @@ def test_pictures_show_noisy_predicted_clean_and_residual(tmp_path):
 def test_presets_are_read(preset):
     config = load_config(preset)
     assert config.data.tile_size % config.model.stride == 0
+    if config.start:  # weights that are shipped and fit
+        start_from(ResUNet(config.model), config.start)
     if preset == 'paper':  # what the paper gives: sections 2.1, 2.2, 2.5, 2.6
         assert (config.data.tile_size, config.optimiser.batch_size) == (256, 8)
         assert (config.optimiser.learning_rate, config.optimiser.weight_decay) == (1e-4, 0)
