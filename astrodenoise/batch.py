@@ -63,7 +63,7 @@ def check_options(args):
     if args.gain is not None and args.noise is not None:
         msg = 'the noise is given twice: give --noise, or --gain and --read-noise'
         raise argparse.ArgumentError(None, msg)
-    if (args.err or args.var or args.weight) and (args.gain or args.noise) is not None:
+    if (args.err or args.var or args.weight) and (args.gain, args.noise) != (None, None):
         msg = 'the noise is given twice: give a plane of it, or --noise, or --gain and --read-noise'
         raise argparse.ArgumentError(None, msg)
     if args.blend == 'none' and args.overlap:

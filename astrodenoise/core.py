@@ -130,8 +130,6 @@ def denoise(
     ------
     TypeError, ValueError, `~astropy.units.UnitsError`
         If an argument is of the wrong type, value or unit; before any weights are loaded.
-    NotImplementedError
-        For dask arrays.
 
     Notes
     -----

@@ -228,9 +228,8 @@ def open_frame(ccd):
     Raises
     ------
     TypeError
-        If ``ccd`` is something else, or its pixels are no real numbers.
-    NotImplementedError
-        If it is a dask array or holds one.
+        If ``ccd`` is or holds something else (a dask array, a tensor), or its pixels are no real
+        numbers.
     ValueError
         If it is empty, has another number of axes, has its colours in the last axis, holds a mask
         or an uncertainty of another shape, no pixel is valid, or its header says that it is a
@@ -277,12 +276,6 @@ def _pixels(array):
         return np.asarray(np.ma.getdata(array)), None if mask is np.ma.nomask else mask
     if isinstance(array, np.ndarray):
         return np.asarray(array), None
-    if type(array).__module__.split('.')[0] == 'dask':
-        msg = (
-            'A dask array cannot be opened as a frame, because it is not computed yet; pass '
-            'ccd.compute(), or for a CCDData set ccd.data = ccd.data.compute() first.'
-        )
-        raise NotImplementedError(msg)
     msg = f'ccd is or holds a {type(array).__name__}; expected {EXPECTED}. {_advice(array)}'
     raise TypeError(msg)
 
@@ -294,6 +287,11 @@ def _advice(thing):
         return "Read the file first, for example with CCDData.read(path, unit='adu')."
     if isinstance(thing, fits.HDUList) or hasattr(thing, 'header'):
         return 'Pass the data of one HDU, or CCDData.read(path, unit=...).'
+    if package == 'dask':
+        return (
+            'A dask array is not computed yet: pass ccd.compute(), or for a CCDData set '
+            'ccd.data = ccd.data.compute() first.'
+        )
     if package == 'torch':
         return 'Convert it with tensor.detach().cpu().numpy().'
     if package == 'cupy':
