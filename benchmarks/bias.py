@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import tables
 from bounds import Denoiser
 from fields import posterior_mean, random, star_field
 
@@ -121,11 +122,7 @@ def lines_of(curves):
         low, high = rows[0][:2]
         cells.append([f'{low}-{high}', *(f'{value:+.1f}±{error:.1f} % ({exact:+.0f}), n={n}'
                                          for _, _, n, value, error, exact in rows)])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    rule = '  '.join('=' * width for width in widths)
-    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-             for row in cells]
-    return [rule, lines[0], rule, *lines[1:], rule]
+    return tables.as_rst(tables.aligned(cells))
 
 
 def draw(curves, path):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tables
 from astropy.io import fits
 from astropy.nddata import CCDData
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
@@ -185,11 +186,7 @@ def lines_of(found):
         percent, shift = np.median(field.percent[bright]), np.nanmedian(field.shift[bright])
         cells.append([field.name, str(len(field.snr)), f'{middle:+.2f}±{error:.2f}',
                       f'{scatter:.2f}', str(bright.sum()), f'{percent:+.2f}', f'{shift:.3f}'])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    rule = '  '.join('=' * width for width in widths)
-    rows = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in cells]
-    return [rule, rows[0], rule, *rows[1:], rule]
+    return tables.as_rst(tables.aligned(cells))
 
 
 def draw(found, path):
