@@ -520,3 +520,229 @@ def test_rows_compare_figures_with_bounds_and_two_errors(benchmarks):
     lines = bounds.lines_of([bounds.Row('it', figure, -1, 1).cells], rst=True)
     assert lines[0] == lines[-1]
     assert '±1' in lines[3]
+
+
+# ------------------------------------------------------------------------------------------- speed
+
+
+@pytest.fixture(scope='module')
+def speed(benchmarks):
+    import speed
+
+    return speed
+
+
+class FakeClock:
+    """Stands still until somebody works."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        self.now += seconds
+
+
+def test_repetitions_are_interleaved_and_each_is_timed(speed):
+    clock, order = FakeClock(), []
+
+    def work(name, seconds):
+        order.append(name)
+        clock.work(seconds * (1 + len(order)))  # the machine gets slower and slower
+
+    runs = {name: lambda name=name: work(name, 1 + (name == 'b')) for name in 'ab'}
+    seconds = speed.interleaved(runs, 3, clock=clock)
+    assert order == list('ababab')
+    assert seconds == {'a': [2, 4, 6], 'b': [6, 10, 14]}
+    figures = speed.timed(seconds['b'], mpx=20)
+    assert (figures['seconds'], figures['rate'], figures['spread']) == (10, 2, 80)
+    # paired, the load of the machine drops out: 3, 2.5 and 2.33
+    assert speed.paired_ratio(seconds['b'], seconds['a']) == 2.5
+
+
+@pytest.mark.parametrize('power', [1.0, 1.3])
+def test_growth_gives_the_power_of_a_power_law(speed, power):
+    mpx = np.array([1, 4, 16, 24, 100])
+    slope, off = speed.growth(mpx, 3 * mpx**power)
+    assert slope == pytest.approx(power)
+    assert (max(np.abs(off)) < 1e-6) == (power == 1)
+
+
+def test_deviation_from_the_line_is_that_of_the_one_that_is_off(speed):
+    mpx = np.array([1.0, 2, 4, 8, 16, 32])
+    seconds = 0.5 + 2 * mpx  # a start that all have in common is no deviation
+    assert_allclose(speed.growth(mpx, seconds)[1], 0, atol=1e-6)
+    seconds[3] *= 1.2
+    off = speed.growth(mpx, seconds)[1]
+    assert np.argmax(np.abs(off)) == 3
+    assert 10 < off[3] < 20
+
+
+def test_ratios_are_those_to_ours_of_the_same_repetition(speed):
+    ours = speed.Ours('default', 'bfloat16', 256, 1)
+    known = {
+        ours: {'what': 'ours', 'planes': 1, 'work': 300.0},
+        ('oidn', 1): {'what': 'oidn', 'planes': 1, 'which': 'slow'},
+        ('mono', 'bare', 1): {'what': 'alone', 'work': 100.0},
+        ('mono', 'bare', 8): {'what': 'alone', 'work': 100.0},
+        ('gone', 0): {'what': 'gone', 'note': 'left out: not installed'},
+    }
+    load = np.array([1.0, 2.0, 5.0])
+    seconds = {
+        ours: 4 * load,
+        ('oidn', 1): 2 * load,
+        ('mono', 'bare', 1): 2 * load,
+        ('mono', 'bare', 8): load,
+    }
+    rows = speed.throughput_rows(known, seconds, {'ours': 2000, 'slow': 1000}, {1: ours})
+    by_name = {row['what']: row for row in rows}
+    assert by_name['ours']['rate'] == pytest.approx(4 / 8)
+    assert by_name['ours']['ratio'] == 1
+    assert by_name['oidn']['ratio'] == pytest.approx((1 / 2) / (4 / 4))
+    # 300 GFLOP in 4 s, of 100 in 1 s
+    assert by_name['ours']['share'] == pytest.approx(75)
+    assert by_name['gone'] == known['gone', 0]
+
+
+def test_bare_convolutions_are_those_of_the_network(speed):
+    torch = pytest.importorskip('torch')
+    network, flops, convolutions = speed.network_of('fast')
+    counted = 0
+    for layer, (batch, n_in, height, width) in convolutions:
+        assert batch == 1
+        assert n_in == layer.in_channels
+        outputs = height * width / np.prod(layer.stride)
+        if isinstance(layer, torch.nn.ConvTranspose2d):
+            outputs = height * width
+        counted += 2 * layer.weight.numel() * outputs
+    # all but the linear layers, which see no pixel
+    assert counted == pytest.approx(flops, rel=1e-4)
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert {id(m) for m in layers} <= {id(layer) for layer, _ in convolutions}
+    assert not any(layer._forward_hooks for layer in layers)
+    ours = speed.Ours('fast', 'float32', 256, 3)
+    assert ours.network == 'fast'
+    # three planes one by one, 3 x 3 tiles of a frame of 512 px
+    assert speed.gigaflops(ours, (3, 512, 512), 256) == pytest.approx(27 * flops / 1e9)
+
+
+def test_frame_has_the_noise_of_its_scene_and_no_block_shows(speed):
+    shape = 700, 600
+    frame = speed.make_frame(*shape)
+    assert frame.dtype == np.float32
+    scene = speed.scene()
+    mirror = np.pad(scene.truth_electrons, ((0, 188), (0, 88)), mode='symmetric')
+    error = (frame - mirror) / np.sqrt(mirror + scene.read_noise**2)
+    assert error.std() == pytest.approx(1, abs=0.01)
+    assert abs(error.mean()) < 0.01
+    # the noise of one block is not that of another
+    correlation = np.mean(error[:256] * error[256:512])
+    assert abs(correlation) < 0.01
+    planes = speed.make_frame(2, 64, 64)
+    assert not np.array_equal(*planes)
+    assert_array_equal(planes[0], speed.make_frame(64, 64))
+
+
+@pytest.mark.parametrize(('bits', 'dtype'), [(-32, '>f4'), (16, 'uint16')])
+@pytest.mark.parametrize('shape', [(300, 70), (3, 70, 80)])
+def test_file_is_the_frame(speed, tmp_path, bits, dtype, shape):
+    path = speed.write_fits(tmp_path / 'frame.fits', shape, bits=bits)
+    assert path.stat().st_size % 2880 == 0
+    frame = speed.make_frame(*shape)
+    with fits.open(path) as hdus:
+        hdus.verify('exception')
+        assert hdus[0].header['BITPIX'] == bits
+        assert hdus[0].data.dtype == dtype
+        expected = frame if bits < 0 else np.clip(np.rint(frame), 0, 65535)
+        assert_array_equal(hdus[0].data, expected)
+
+
+def test_time_of_a_function_is_without_that_of_those_it_calls(speed):
+    clock = FakeClock()
+    watch = speed.Stopwatch(clock)
+    inner = watch.timed('inner', lambda: clock.work(3))
+
+    def outer():
+        clock.work(1)
+        inner()
+        inner()
+
+    def fail():
+        clock.work(7)
+        return 1 / 0
+
+    watch.timed('outer', outer)()
+    clock.work(100)  # nobody's
+    with pytest.raises(ZeroDivisionError):
+        watch.timed('failed', fail)()
+    watch.timing_result('made', lambda: clock.work)()(2)
+    assert watch.seconds == {'inner': 6, 'outer': 1, 'failed': 7, 'made': 2}
+    assert watch.covered == 16
+
+
+def test_functions_are_timed_where_they_were_imported_to_and_then_no_more(speed, rng):
+    from astrodenoise import core, frames
+
+    before = core.open_frame, frames.open_frame, frames.Frame.close
+    assert before[0] is before[1]
+    watch = speed.Stopwatch()
+    phases = {
+        'opening': ('frames:open_frame',),
+        'closing': ('frames:Frame.close',),
+        'lost': ('frames:no_such_function', 'frames:NoClass.method'),
+    }
+    with speed.watched(watch, phases) as absent:
+        assert core.open_frame is frames.open_frame is not before[0]
+        clean = speed.denoise(rng.normal(size=(64, 64)), strength=0)
+    assert clean.shape == (64, 64)
+    assert absent == ['frames:no_such_function', 'frames:NoClass.method']
+    assert set(watch.seconds) == {'opening', 'closing'}
+    assert min(watch.seconds.values()) > 0
+    assert (core.open_frame, frames.open_frame, frames.Frame.close) == before
+
+
+def test_everything_that_is_profiled_is_there(speed):
+    with speed.watched(speed.Stopwatch(), speed.PHASES) as absent:
+        assert absent == []
+
+
+def test_other_processes_report_their_memory_or_their_failure(speed):
+    small = speed.child(speed.NOTHING)
+    assert small['torch'] is False
+    assert 0 < small['inside'] < small['wall']
+    # 200 MB that were filled count, and what this process holds does not
+    large = speed.child('kept = bytes(range(256)) * 781250\nreport()')
+    assert large['peak'] - small['peak'] == pytest.approx(200, abs=10)
+    known = {'what': 'it'}
+    jobs = {'it': (known, 'print("words")\nraise SystemExit("no room")', [])}
+    assert speed.child_rows(jobs, 2) == [{'what': 'it', 'note': 'left out: no room'}]
+    assert speed.child('report(status=1)')['note'] == 'exit status 0'
+
+
+def test_processor_is_named_with_the_flags_that_matter(speed):
+    text = 'processor\t: 0\nmodel name\t: A Chip\nflags\t\t: fpu avx2 avx512_bf16 sse\n'
+    assert speed.cpu_of(2 * text) == ('A Chip', ['avx2', 'avx512_bf16'])
+    assert speed.cpu_of('Features\t: fp asimd bf16\n') == ('', ['asimd', 'bf16'])
+    assert speed.cpu_of('') == ('', [])
+
+
+def test_table_shows_the_figures_that_there_are(speed, tables):
+    rows = [{'what': 'ours', 'rate': 0.33333, 'all': [1, 2]}, {'what': 'peer', 'note': 'left out'}]
+    lines = speed.lines_of('title', rows)
+    assert lines[:3] == ['', 'title', '']
+    assert [cell.strip() for cell in lines[3].strip('|').split('|')] == ['', 'Mpx/s', '']
+    assert lines[5].split() == ['|', 'ours', '|', '0.333', '|', '|']
+    assert len({len(line) for line in lines[3:]}) == 1
+    assert tables.as_rst(lines)[-2].split() == ['peer', 'left', 'out']
+
+
+def test_parts_are_chosen_by_their_names(speed, capsys):
+    assert speed.parse([]).parts == list(speed.PARTS)
+    assert speed.parse(['--parts', 'sizes,dask']).parts == ['sizes', 'dask']
+    with pytest.raises(SystemExit):
+        speed.parse(['--parts', 'sizes,speed'])
+    assert 'got speed, expected some of throughput' in capsys.readouterr().err
+    assert speed.shape_of(24) == (4000, 6000)
+    assert speed.shape_of(96, width=6000) == (16000, 6000)
