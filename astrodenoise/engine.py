@@ -1,109 +1,96 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""A network on a device: precision, batches, what to do when memory runs out."""
+"""A network on a device, and what to do when the device gives out."""
 
 import logging
+import sys
 import threading
-from functools import lru_cache
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from torch import nn
 
+from astrodenoise.devices import Device, choose_device, choose_precision, trouble_of
+from astrodenoise.exceptions import DeviceWarning
 from astrodenoise.model import ResUNet
+from astrodenoise.tiling import blend_tiles
 from astrodenoise.weights import load_weights
 
-__all__ = ['DEVICES', 'PRECISIONS', 'Engine', 'choose_device', 'choose_precision', 'load_engine']
+__all__ = ['Engine', 'load_engine']
 
 log = logging.getLogger(__name__)
 
-DEVICES = ('auto', 'cpu', 'cuda', 'mps')
-PRECISIONS = ('auto', 'float32', 'bfloat16')
+SMALLEST_PART = 64  # px; the side below which a tile is not divided
+MAX_ENGINES = 8
 
 
-def choose_device(device):
-    """
-    Name the device to compute on.
+@dataclass(frozen=True)
+class _Plan:
+    """How batches run: where, how many tiles at once, tiles of what side; None is no bound."""
 
-    Parameters
-    ----------
-    device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
-
-    Returns
-    -------
-    device : str
-        One that is there.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or is not there.
-    """
-    there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.mps.is_available()}
-    if device == 'auto':
-        return next(name for name in ('cuda', 'mps', 'cpu') if there[name])
-    kind = str(device).split(':')[0]
-    if kind not in there:
-        msg = f"device must be one of {DEVICES} (or 'cuda:N'), got {device!r}"
-        raise ValueError(msg)
-    if not there[kind]:
-        msg = f"device {device!r} is not there on this machine: pass device='auto' or 'cpu'"
-        raise ValueError(msg)
-    return str(device)
-
-
-def choose_precision(precision, device):
-    """
-    Name the precision of the convolutions but the first and the last.
-
-    Parameters
-    ----------
-    precision : {'auto', 'float32', 'bfloat16'}
-        'auto' reads the processor's flags; it never times anything, so that a loaded machine gives
-        the same result.
-    device : str
-        A device that is there.
-
-    Returns
-    -------
-    precision : {'float32', 'bfloat16'}
-        What is used.
-
-    Raises
-    ------
-    ValueError
-        If the precision is unknown.
-    """
-    if precision not in PRECISIONS:
-        msg = f'precision must be one of {PRECISIONS}, got {precision!r}'
-        raise ValueError(msg)
-    if precision != 'auto':
-        return precision
-    if device.startswith('cuda'):
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device == 'cpu' and torch.cpu._is_avx512_bf16_supported()
-    return 'bfloat16' if fast else 'float32'
+    device: Device
+    network: nn.Module
+    n_tiles: int | None = None
+    side: int | None = None
 
 
 class Engine:
     """
     A network on a device.
 
+    A device that gives out ends no frame.  Where memory runs out, batches go in halves from then
+    on, then tiles in overlapping parts of half their side, then everything goes to the processor;
+    a device that fails or gives values that are no finite numbers is left at once.  One warning
+    says so, and ``device`` and ``precision`` say what is in use.  Threads may share an engine.
+
     Parameters
     ----------
     weights : `astrodenoise.weights.Weights`
         Verified weights.
-    device : str
+    device : `astrodenoise.devices.Device`
         Where to compute.
-    precision : {'float32', 'bfloat16'}
-        Of the convolutions but the first and the last.
+
+    Attributes
+    ----------
+    weights : `astrodenoise.weights.Weights`
+        The same.
+    origin : tuple of str or None
+        Model, device and precision that `load_engine` was asked for.
     """
 
-    def __init__(self, weights, device, precision):
-        self.weights, self.device, self.precision = weights, device, precision
-        network = ResUNet(weights.config)
-        network.load_state_dict(weights.tensors)
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+    def __init__(self, weights, device):
+        self.weights, self.origin = weights, None
+        self._lock = threading.Lock()
+        self._news, self._warned, self._short = None, False, False
+        self._plan = self._start(device)
+        self._tell()
+
+    def __reduce__(self):
+        """Travel as a name: another process loads its own, once."""
+        if self.origin is None:
+            msg = 'only an engine that load_engine() gave can travel to another process'
+            raise TypeError(msg)
+        return load_engine, self.origin
+
+    @property
+    def device(self):
+        """Name of the device in use (str)."""
+        return self._plan.device.name
+
+    @property
+    def precision(self):
+        """Precision of the convolutions but the first and the last (str)."""
+        return self._plan.device.precision
+
+    @property
+    def part_size(self):
+        """Side in px of the parts that tiles are divided into, None where they are whole (int)."""
+        return self._plan.side
+
+    @property
+    def short_of_memory(self):
+        """Whether memory has run out, so that another try may be worth it (bool)."""
+        return self._short
 
     def predictor(self, condition):
         """
@@ -118,48 +105,157 @@ class Engine:
         -------
         predict : callable
             (B, planes * features, t, t) float32 to (B, 2 * planes, t, t) float32: r, then log s.
+            `MemoryError` where a single tile is too much for the processor's memory, too.
         """
         # one row for all tiles: a product of another size could round in another way
-        condition = torch.as_tensor(np.asarray(condition, np.float32), device=self.device)[None]
+        condition = np.array(condition, np.float32)[None]
 
-        @torch.inference_mode()
-        def run(batch):
-            features = torch.from_numpy(np.ascontiguousarray(batch))
-            features = features.to(self.device).contiguous(memory_format=torch.channels_last)
-            kind = self.device.split(':')[0]
-            with torch.autocast(kind, torch.bfloat16, enabled=self.precision == 'bfloat16'):
-                r, log_s = self.network(features, condition)
-            return torch.cat((r, log_s), dim=1).cpu().numpy()
+        def predict(batch):
+            while True:
+                plan = self._plan
+                prediction, trouble = self._attempt(plan, batch, condition)
+                if trouble is None:
+                    self._tell()
+                    return prediction
+                # out of reach of the error, whose traceback holds what fills the memory
+                self._step_down(plan, *trouble, batch.shape)
 
-        return _Halving(run)
+        return predict
+
+    def _attempt(self, plan, batch, condition):
+        """Give a prediction and None, or None and the device's trouble with its words."""
+        try:
+            prediction = _run(plan, batch, condition)
+        except Exception as error:
+            trouble = trouble_of(error)
+            if trouble is None or (trouble == 'lost' and plan.device.kind == 'cpu'):
+                raise
+            return None, (trouble, _first_line(error))
+        if plan.device.kind != 'cpu' and not np.isfinite(prediction).all():
+            return None, ('nonsense', 'it gave values that are no finite numbers')
+        return prediction, None
+
+    def _step_down(self, plan, trouble, words, shape):
+        """Change the plan that has failed, unless another thread has done it already."""
+        with self._lock:
+            if plan is self._plan:
+                self._plan = self._next_plan(plan, trouble, words, shape)
+        if trouble == 'memory':
+            plan.device.free()
+
+    def _next_plan(self, plan, trouble, words, shape):
+        """Choose the next plan, the one that changes least first."""
+        device = plan.device
+        if trouble == 'nonsense' and device.precision == 'float16':
+            log.info('float16 overflows on %s: float32 from here on', device.name)
+            return replace(plan, device=device.at('float32'))
+        if trouble != 'memory':
+            return self._on_processor(device, trouble, f'{device.name} failed ({words})')
+        n_tiles = min(shape[0], plan.n_tiles or shape[0])
+        if n_tiles > 1:
+            log.info('memory of %s ran out: %d tiles at once from here on',
+                     device.name, -(-n_tiles // 2))  # fmt: skip
+            return replace(plan, n_tiles=-(-n_tiles // 2))
+        tile = max(shape[-2:])
+        if device.kind == 'cpu':
+            msg = (
+                f'memory ran out for one tile of {tile} px ({words}): pass a smaller '
+                'tile_size (256 is usual), batch_size=1, or close other programs'
+            )
+            raise MemoryError(msg)
+        stride = self.weights.config.stride
+        side = min(tile, plan.side or tile) // 2 // stride * stride
+        if side < SMALLEST_PART:
+            return self._on_processor(device, trouble, f'memory of {device.name} ran out')
+        self._short = True
+        self._news = (
+            f'memory of {device.name} ran out for one tile of {tile} px, which is computed in '
+            f'parts of {side} px: pass tile_size={side}, or close what else uses the device'
+        )
+        return replace(plan, n_tiles=1, side=side)
+
+    def _on_processor(self, device, trouble, what):
+        """Load the network anew, because what is on a failed device cannot be read."""
+        # float32 may have been asked for; half precision was for speed, as the processor's own is
+        precision = 'float32' if device.precision == 'float32' else 'auto'
+        processor = Device('cpu', choose_precision(precision, 'cpu'))
+        self._short = trouble == 'memory'
+        advice = (
+            "pass a smaller tile_size or device='cpu', or close what else uses it"
+            if self._short
+            else "look at its driver, or pass device='cpu'; a new process tries it again"
+        )
+        self._news = f'{what}: the processor computes instead ({processor.precision}); {advice}'
+        return _Plan(processor, processor.load(self._new_network()))
+
+    def _start(self, device):
+        """Load the network onto the device, or onto the processor where that fails."""
+        try:
+            return _Plan(device, device.load(self._new_network()))
+        except Exception as error:
+            trouble = trouble_of(error)
+            if trouble is None or device.kind == 'cpu':
+                raise
+            what = f'{device.name} cannot be used ({_first_line(error)})'
+        return self._on_processor(device, trouble, what)
+
+    def _new_network(self):
+        network = ResUNet(self.weights.config)
+        network.load_state_dict(self.weights.tensors)
+        return network
+
+    def _tell(self):
+        """Warn once of what has happened, when it is known how far it went."""
+        with self._lock:
+            news, self._news = self._news, None
+            warned = self._warned
+            self._warned = warned or news is not None
+        if news is None:
+            return
+        if warned:
+            log.warning(news)
+        else:
+            warnings.warn(news, DeviceWarning, stacklevel=_levels_to_the_caller())
 
 
-class _Halving:
-    """Run batches; where memory runs out, run them in halves from then on."""
+def _run(plan, batch, condition):
+    """Predict a batch in as many pieces as the plan says."""
+    if plan.side is not None and plan.side < max(batch.shape[-2:]):
+        return np.stack([_run_in_parts(plan, tile, condition) for tile in batch])
+    step = plan.n_tiles or len(batch)
+    pieces = [
+        plan.device.run(plan.network, batch[first : first + step], condition)
+        for first in range(0, len(batch), step)
+    ]
+    return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
-    def __init__(self, run):
-        self._run, self._parts = run, 1
 
-    def __call__(self, batch):
-        while True:
-            try:
-                parts = [self._run(part) for part in np.array_split(batch, self._parts)]
-                return np.concatenate(parts) if len(parts) > 1 else parts[0]
-            except torch.OutOfMemoryError:
-                if self._parts >= len(batch):
-                    raise
-                self._parts = min(2 * self._parts, len(batch))
-                torch.cuda.empty_cache()
-                log.warning('memory ran out: batches of %d tiles go in %d parts from here on',
-                            len(batch), self._parts)
+def _run_in_parts(plan, tile, condition):
+    """Predict a tile as a frame of smaller tiles."""
+    return blend_tiles(
+        tile.shape[1:],
+        lambda rows, cols: tile[:, rows[:, None], cols],
+        lambda parts: plan.device.run(plan.network, parts, condition),
+        n_out=2 * plan.network.config.planes,
+        tile_size=plan.side,
+        batch_size=1,
+    )
+
+
+def _first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _levels_to_the_caller():
+    """Count the frames of the stack from the calling function to the first one not of ours."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get('__name__', '').startswith('astrodenoise.'):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 _LOCK = threading.Lock()
-
-
-@lru_cache(maxsize=8)
-def _cached_engine(model, device, precision):
-    return Engine(load_weights(model), device, precision)
+_ENGINES = {}  # by model, device and precision; the oldest first
 
 
 def load_engine(model, device='auto', precision='auto'):
@@ -171,18 +267,32 @@ def load_engine(model, device='auto', precision='auto'):
     model : str
         A shipped model's name or the path of a safetensors file.
     device, precision : str, optional
-        See `choose_device` and `choose_precision`.
+        See `astrodenoise.devices.choose_device` and `astrodenoise.devices.choose_precision`.
 
     Returns
     -------
     engine : `Engine`
-        The same object for the same arguments: a second call reads no file.
+        The same object for the same arguments: a second call reads no file.  A new one where
+        the device's memory ran out, because it may be free again; an engine whose device failed
+        stays on the processor.
 
     Raises
     ------
     ValueError
         If device or precision are not to be had, or the weights are not sound.
     """
+    asked = str(model), device, precision
     device = choose_device(device)
+    precision = choose_precision(precision, device)
+    key = str(model), device, precision
     with _LOCK:
-        return _cached_engine(str(model), device, choose_precision(precision, device))
+        engine = _ENGINES.get(key)
+        if engine is None or engine.short_of_memory:
+            weights = load_weights(model) if engine is None else engine.weights
+            engine = Engine(weights, Device(device, precision))
+            engine.origin = asked
+            _ENGINES.pop(key, None)
+            _ENGINES[key] = engine
+            if len(_ENGINES) > MAX_ENGINES:
+                del _ENGINES[next(iter(_ENGINES))]
+        return engine

@@ -6,6 +6,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 __all__ = [
     'AlreadyDenoisedWarning',
     'AstrodenoiseWarning',
+    'DeviceWarning',
     'LimitedWarning',
     'MosaicWarning',
     'NoNoiseWarning',
@@ -37,6 +38,10 @@ class MosaicWarning(AstrodenoiseWarning):
 
 class UnlikeTrainingWarning(AstrodenoiseWarning):
     """The frame lies outside the range that the weights were trained on."""
+
+
+class DeviceWarning(AstrodenoiseWarning):
+    """The device failed or its memory ran out, and the frame was computed in another way."""
 
 
 class AlreadyDenoisedWarning(AstrodenoiseWarning):
