@@ -6,14 +6,19 @@ What a type needs is imported where it is used, so that ``--help`` answers at on
 """
 
 import argparse
+import collections
 import math
 import re
 import sys
 
 from astrodenoise._version import __version__
 
-__all__ = ['duration', 'make_parser']
+__all__ = ['denoise_options', 'duration', 'make_parser']
 
+# of the parsed arguments: those that are given otherwise, or are about the terminal
+_NOT_BY_NAME = {
+    *('inputs', 'output', 'parser', 'quiet', 'run', 'scheduler', 'shard', 'verbose', 'workers'),
+}
 _SECONDS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
 
 
@@ -71,6 +76,25 @@ def _bits(text):
         return read_bits(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text):
+    value = int(text)
+    if value < 1:
+        msg = f'must be at least 1, got {text}'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+_count.__name__ = 'number'  # argparse names it where the text is no number
+
+
+def _shard(text):
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        msg = f'must be I/N with I from 1 to N, such as 3/16, got {text}'
+        raise argparse.ArgumentTypeError(msg)
+    return int(match[1]), int(match[2])
 
 
 def duration(text):
@@ -165,8 +189,48 @@ def _add_denoise(parser):
     group = parser.add_argument_group('files')
     add = group.add_argument
     add('--overwrite', action='store_true', help='replace files that exist')
-    add('--resume', action='store_true', help='skip inputs whose output exists')
+    add('--resume', action='store_true',
+        help='skip inputs whose output exists with the same settings; with --overwrite, redo those '
+             'with others')
+    add('--manifest', metavar='FILE.jsonl',
+        help='append a line of JSON on each input when it is done')
+    add('--shard', type=_shard, metavar='I/N',
+        help='take the I-th, (I+N)-th, ... input only (1/N to N/N: one for each task of a job '
+             'array)')
     add('-q', '--quiet', action='store_true', help='no progress and no list of what was done')
+
+
+def denoise_options(inputs, output, **options):
+    """
+    Give the options of ``astrodenoise denoise`` by their names.
+
+    Parameters
+    ----------
+    inputs : list of str
+        The files to read.
+    output : str
+        The file or the folder to write.
+    **options : dict
+        Those that are not as usual, dashes as underscores: ``tile_size=512``; not those of
+        progress, processes and shards.
+
+    Returns
+    -------
+    args : `argparse.Namespace`
+        All of them, as the parser gives them; values are not checked.
+
+    Raises
+    ------
+    TypeError
+        If there is no such option.
+    """
+    parser = make_parser(collections.defaultdict(lambda: None))
+    args = parser.parse_args(['denoise', 'IN', '-o', 'OUT'])
+    unknown = sorted(set(options) - (set(vars(args)) - _NOT_BY_NAME))
+    if unknown:
+        msg = f'astrodenoise denoise has no option {", ".join(unknown)}; see its --help'
+        raise TypeError(msg)
+    return argparse.Namespace(**(vars(args) | options | {'inputs': inputs, 'output': output}))
 
 
 def _add_settings(parser):
@@ -228,8 +292,13 @@ def _add_computing(parser):
     add('--blend', choices=('gaussian', 'none'),
         help='feather the tiles, or lay them side by side (with --overlap 0)')
     add('--device', default='auto', help='cpu, cuda, mps ... (default: the best there is)')
-    add('--precision', choices=('auto', 'float32', 'bfloat16'),
-        help='of the network (default: bfloat16 where the processor has it)')
+    add('--precision', choices=('auto', 'float32', 'bfloat16', 'float16'),
+        help='of the network (default: bfloat16 or float16 where the device is made for it)')
+    add = group.add_mutually_exclusive_group().add_argument
+    add('--workers', type=_count, metavar='N',
+        help='denoise N files at a time, each in a process of its own (needs the extra dask)')
+    add('--scheduler', metavar='ADDRESS',
+        help='denoise on the cluster whose scheduler is there, such as tcp://host:8786')
 
 
 def _add_train(parser):

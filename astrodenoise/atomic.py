@@ -2,11 +2,17 @@
 """Files that appear when they are complete, or not at all."""
 
 import contextlib
+import functools
+import hashlib
 import os
+import re
 import secrets
+import socket
 from pathlib import Path
 
-__all__ = ['atomic_write', 'check_target']
+__all__ = ['atomic_write', 'check_target', 'remove_stale']
+
+_TEMPORARY = re.compile(r'\.astrodenoise-([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.part')
 
 
 @contextlib.contextmanager
@@ -39,7 +45,8 @@ def atomic_write(path, *, overwrite=False):
     """
     target = Path(os.path.realpath(path))
     check_target(path, overwrite=overwrite)
-    temporary = target.parent / f'.astrodenoise-{secrets.token_hex(8)}.part'
+    owner = f'{_place()}-{os.getpid()}'  # by which `remove_stale` knows whose it is
+    temporary = target.parent / f'.astrodenoise-{owner}-{secrets.token_hex(8)}.part'
     try:
         with open(temporary, 'wb', opener=_create) as handle:
             yield handle
@@ -48,6 +55,58 @@ def atomic_write(path, *, overwrite=False):
         _publish(temporary, target, path, overwrite)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder):
+    """
+    Remove the temporary files that killed processes of this machine left in a folder.
+
+    Those of processes that live, or of other machines, stay.  After a restart of the machine, or
+    under Windows, all stay.
+
+    Parameters
+    ----------
+    folder : str or `~os.PathLike`
+        The folder; it need not exist.
+
+    Returns
+    -------
+    removed : list of `~pathlib.Path`
+        The files.
+    """
+    removed = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and match[1] == _place() and _is_dead(int(match[2])):
+                Path(entry).unlink(missing_ok=True)
+                removed.append(Path(entry))
+    return removed
+
+
+@functools.cache
+def _place():
+    """Name where a process number holds: the machine since it started, and the container."""
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii'),
+        lambda: os.readlink('/proc/self/ns/pid'),
+    ):
+        with contextlib.suppress(OSError):
+            parts.append(read())
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:8]
+
+
+def _is_dead(pid):
+    if os.name == 'nt':  # where signal 0 is Ctrl-C
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        return False
+    return False
 
 
 def _create(path, flags):

@@ -9,13 +9,16 @@ import argparse
 import contextlib
 import dataclasses
 import itertools
+import math
 import os
 from pathlib import Path
 
 from astrodenoise.console import show_warnings
+from astrodenoise.manifest import check_manifest
 
-__all__ = ['Job', 'check_options', 'denoise_file', 'plan']
+__all__ = ['Job', 'check_options', 'denoise_file', 'plan', 'shard']
 
+LARGE = 2**24  # pixels, beyond which a frame is read and written piece by piece
 PREDICTED = 'expected error of each single pixel; not to be added in quadrature'
 
 
@@ -54,9 +57,6 @@ def check_options(args):
     argparse.ArgumentError
         If two of them contradict each other, or there is no such model or device.
     """
-    if args.overwrite and args.resume:
-        msg = '--resume keeps the outputs that exist and --overwrite replaces them: give one'
-        raise argparse.ArgumentError(None, msg)
     if (args.gain is None) != (args.read_noise is None):
         msg = '--gain and --read-noise describe the noise together: give both'
         raise argparse.ArgumentError(None, msg)
@@ -74,15 +74,15 @@ def check_options(args):
             from astrodenoise.weights import describe
 
             describe(args.model)
-        if args.device != 'auto':
-            from astrodenoise.engine import choose_device
+        if args.device != 'auto' and args.scheduler is None:  # else it is the workers'
+            from astrodenoise.devices import choose_device
 
             choose_device(args.device)
     except ValueError as error:
         raise argparse.ArgumentError(None, ' '.join(str(error).split())) from error
 
 
-def plan(inputs, output, *, residual=None, mask=None):
+def plan(inputs, output, *, residual=None, mask=None, manifest=None):
     """
     Give the files to write for every input, and make the folders of several.
 
@@ -95,6 +95,8 @@ def plan(inputs, output, *, residual=None, mask=None):
         inputs are several.
     residual, mask : str, optional
         The same for input minus output and for the mask of the stars. The default writes none.
+    manifest : str, optional
+        A file that is none of them.
 
     Returns
     -------
@@ -113,8 +115,29 @@ def plan(inputs, output, *, residual=None, mask=None):
         none if name is None else _targets(inputs, name, option)
         for name, option in ((residual, '--residual'), (mask, '--mask'))
     ]
-    _check_collisions(inputs, filter(None, itertools.chain(*columns)))
+    _check_collisions(inputs, filter(None, itertools.chain(*columns, [manifest])))
+    if manifest is not None:
+        check_manifest(manifest)
     return [Job(*row) for row in zip(inputs, *columns, strict=True)]
+
+
+def shard(jobs, index, count):
+    """
+    Take every `count`-th of the files.
+
+    Parameters
+    ----------
+    jobs : list
+        All files, in the order in which they were given.
+    index, count : int
+        Which share, 1 to ``count``, and how many there are.
+
+    Returns
+    -------
+    jobs : list
+        The share. Those of all indices have each file once.
+    """
+    return jobs[index - 1 :: count]
 
 
 def _targets(inputs, output, option):
@@ -230,6 +253,11 @@ def _result(job, context, read, args, progress_bar, *, several):
     name = f'{job.source}[{context.label}]' if several else job.source
     with show_warnings(args, name):
         try:
+            if _goes_in_pieces(job, context, args):
+                ccd = read(context, in_pieces=True)
+                if ccd is not None and _can_be_told(ccd, args):
+                    clean = _denoised_in_pieces(job, ccd, context, args, progress_bar)
+                    return context, ccd, clean, None
             ccd = read(context)
             if context.weight and args.noise is None and args.gain is None:
                 from astrodenoise.weightmap import fit_level
@@ -243,6 +271,28 @@ def _result(job, context, read, args, progress_bar, *, several):
             msg = f'{name}: {error}'
             raise ValueError(msg) from error
     return context, ccd, clean, mask
+
+
+def _goes_in_pieces(job, context, args):
+    """Whether a frame is too large to be held in memory without need."""
+    return (
+        context.kind == 'fits'
+        and math.prod(context.shape) > LARGE
+        and job.residual is None
+        and job.mask is None
+        and not args.bayer
+        and not isinstance(args.star_mask, str)
+        and job.target.suffix.lower() != '.fz'
+    )
+
+
+def _can_be_told(ccd, args):
+    """Whether the error that is predicted can be given as the frame's own kind."""
+    from astropy.nddata import StdDevUncertainty
+
+    return args.uncertainty != 'predict' or isinstance(
+        ccd.uncertainty, StdDevUncertainty | type(None)
+    )
 
 
 def _plane_files(args):
@@ -277,24 +327,54 @@ def _check_outputs(job, context, args):
 def _denoised(ccd, context, args, progress_bar):
     from astrodenoise import denoise
 
+    options = _options(context, args, progress_bar)
     return denoise(
         ccd,
-        args.overlap,
-        model=args.model,
-        strength=args.strength,
-        limit=args.limit,
+        options.pop('overlap'),
+        **options,
         noise=_given_noise(ccd, args),
         star_mask=_given_star_mask(context, args),
-        channels=args.channels or context.channels,
         bayer=args.bayer,
         saturation=args.saturation,
-        uncertainty=None if args.uncertainty == 'none' else args.uncertainty,
-        tile_size=args.tile_size,
-        blend=args.blend,
-        device=args.device,
-        precision=args.precision,
-        progress_bar=progress_bar,
     )
+
+
+def _denoised_in_pieces(job, ccd, context, args, progress_bar):
+    """Denoise a frame of which only pieces are in memory."""
+    from astrodenoise.core import denoise_frame
+    from astrodenoise.diskframes import DiskFrame
+    from astrodenoise.mosaic import as_mosaic
+    from astrodenoise.options import Options
+
+    options = _options(context, args, progress_bar)
+    if options['uncertainty'] == 'keep':  # as it is, in the file
+        options['uncertainty'] = None
+    settings = Options(**options, batch_size=None)
+    settings.check()
+    return denoise_frame(
+        as_mosaic(DiskFrame(ccd, job.target.parent), args.bayer),
+        settings,
+        noise=_given_noise(ccd, args),
+        star_mask=args.star_mask,
+        saturation=args.saturation,
+    )
+
+
+def _options(context, args, progress_bar):
+    """Give what does not depend on the frame, as `denoise` takes it."""
+    return {
+        'overlap': args.overlap,
+        'model': args.model,
+        'strength': args.strength,
+        'limit': args.limit,
+        'channels': args.channels or context.channels,
+        'uncertainty': None if args.uncertainty == 'none' else args.uncertainty,
+        'tile_size': args.tile_size,
+        'blend': args.blend,
+        'device': args.device,
+        'precision': args.precision,
+        'progress_bar': progress_bar,
+    }
 
 
 def _given_noise(ccd, args):
@@ -347,5 +427,7 @@ def _standard_deviation(ccd):
     import numpy as np
     from astropy.nddata import StdDevUncertainty
 
+    if isinstance(ccd.uncertainty, StdDevUncertainty):
+        return ccd.uncertainty.array
     with np.errstate(divide='ignore'):  # no weight, infinite sigma
         return ccd.uncertainty.represent_as(StdDevUncertainty).array

@@ -12,11 +12,12 @@ import functools
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from astrodenoise.arguments import make_parser
+from astrodenoise.atomic import remove_stale
 from astrodenoise.console import (
+    above_bars,
     logging_to_stderr,
     make_progress_bar,
     reason_of,
@@ -25,6 +26,7 @@ from astrodenoise.console import (
     tell_failed,
     trace,
 )
+from astrodenoise.manifest import kept
 
 __all__ = ['main']
 
@@ -93,30 +95,65 @@ def _run_denoise(args):
         with show_warnings(args, f'--like {args.like}'):
             settings.fill(args)
     batch.check_options(args)
-    jobs = batch.plan(args.inputs, args.output, residual=args.residual, mask=args.mask)
+    jobs = batch.plan(
+        args.inputs, args.output, residual=args.residual, mask=args.mask, manifest=args.manifest
+    )
+    if args.shard is not None:
+        jobs = batch.shard(jobs, *args.shard)
     failed = 0
-    for job in jobs:
-        if args.resume and job.target.exists():
-            _report(args, f'{job.source}: skipped, {job.target} exists')
-            continue
-        start = time.perf_counter()
-        try:
-            bar = make_progress_bar(args, Path(job.source).name)
-            note = batch.denoise_file(job, args, progress_bar=bar)
-        except Exception as error:  # one bad file is no reason to leave the others
-            failed += 1
-            tell_failed(args, job.source, error)
-        else:
-            seconds = time.perf_counter() - start
-            _report(args, f'{job.source} -> {job.target}  {seconds:.1f} s{note}')
+    with contextlib.closing(_outcomes(jobs, args)) as outcomes:
+        for outcome in kept(outcomes, args.manifest):
+            failed += outcome.status == 'failed'
+            with above_bars():
+                sys.stderr.write(outcome.said)
+                _report(args, outcome)
     if failed and len(jobs) > 1:
         tell(f'{failed} of {len(jobs)} files failed')
     return _SOME_FAILED if failed else _DONE
 
 
-def _report(args, message):
-    if not args.quiet:
-        print(message, flush=True)
+def _outcomes(jobs, args):
+    """Do the files, here or on a cluster, and yield what became of each."""
+    from astrodenoise.jobs import run_job
+
+    folders = {path.parent for job in jobs for path in (job.target, job.residual, job.mask) if path}
+    _remove_stale(folders)  # of a run that was killed
+    if args.workers is None and args.scheduler is None:
+        for job in jobs:
+            bar = make_progress_bar(args, Path(job.source).name)
+            yield run_job(job, args, progress_bar=bar)
+    elif jobs:
+        try:
+            yield from _on_cluster(jobs, args)
+        finally:
+            _remove_stale(folders)  # of workers that were killed
+
+
+def _on_cluster(jobs, args):
+    from astrodenoise import scaleout
+
+    if args.scheduler is not None:
+        jobs, args = scaleout.everywhere(jobs, args)
+    bar = make_progress_bar(args, 'denoise', unit='file') or (lambda outcomes, **_: outcomes)
+    with scaleout.connect(args, len(jobs)) as (client, threads):
+        outcomes = scaleout.run_jobs(jobs, args, client, threads=threads)
+        with contextlib.closing(outcomes):
+            yield from bar(outcomes, total=len(jobs))
+
+
+def _remove_stale(folders):
+    for folder in folders:
+        remove_stale(folder)
+
+
+def _report(args, outcome):
+    if args.quiet or outcome.status == 'failed':
+        return
+    if outcome.status == 'skipped':
+        print(f'{outcome.input}: skipped, {outcome.note}', flush=True)
+    else:
+        text = f'{outcome.input} -> {outcome.output}  {outcome.seconds:.1f} s{outcome.note}'
+        print(text, flush=True)
 
 
 def _run_evaluate(args):

@@ -9,6 +9,7 @@ import traceback
 import warnings
 
 __all__ = [
+    'above_bars',
     'logging_to_stderr',
     'make_progress_bar',
     'reason_of',
@@ -141,9 +142,24 @@ def show_warnings(args, name):
         yield
 
 
-def make_progress_bar(args, name):
+@contextlib.contextmanager
+def above_bars():
     """
-    Give the wrapper that shows the tiles' progress on a terminal.
+    Write lines to a terminal without breaking a progress bar.
+
+    Yields
+    ------
+    nothing : None
+        The bar is off the screen as long as the context is open.
+    """
+    tqdm = sys.modules.get('tqdm')
+    with contextlib.nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(sys.stderr):
+        yield
+
+
+def make_progress_bar(args, name, *, unit='tile'):
+    """
+    Give the wrapper that shows progress on a terminal.
 
     Parameters
     ----------
@@ -151,6 +167,8 @@ def make_progress_bar(args, name):
         With ``quiet``.
     name : str
         What is worked on.
+    unit : str, optional
+        What is counted.
 
     Returns
     -------
@@ -163,6 +181,4 @@ def make_progress_bar(args, name):
         from tqdm import tqdm
     except ImportError:
         return None
-    return functools.partial(
-        tqdm, desc=name, unit='tile', leave=False, file=sys.stderr, disable=None
-    )
+    return functools.partial(tqdm, desc=name, unit=unit, leave=False, file=sys.stderr, disable=None)

@@ -175,16 +175,18 @@ def test_bad_files_do_not_stop_the_others(tmp_path, capsys):
 
 
 def test_existing_output(tmp_path, frame, capsys):
-    """An existing file is kept, skipped with --resume, replaced with --overwrite."""
+    """An existing file is kept, replaced with --overwrite, skipped with --resume if it is ours."""
     out = tmp_path / 'out.fits'
     out.write_bytes(b'mine')
-    assert run('denoise', frame, '-o', out) == 1
-    assert '--overwrite' in capsys.readouterr().err
-    assert run('denoise', frame, '-o', out, '--resume') == 0
-    assert 'skipped' in capsys.readouterr().out
-    assert out.read_bytes() == b'mine'
+    for options in ([], ['--resume']):
+        assert run('denoise', frame, '-o', out, *options) == 1
+        assert '--overwrite' in capsys.readouterr().err
+        assert out.read_bytes() == b'mine'
     assert run('denoise', frame, '-o', out, '--overwrite') == 0
     assert fits.getheader(out)['DENOISED'] is True
+    capsys.readouterr()
+    assert run('denoise', frame, '-o', out, '--resume') == 0
+    assert 'skipped' in capsys.readouterr().out
 
 
 def test_existing_residual_stops_before_the_work(tmp_path, frame, monkeypatch):
@@ -325,7 +327,6 @@ def test_signals_while_writing(tmp_path, frame, monkeypatch, number):
         (['--gain', '1.5'], 'give both'),
         (['--read-noise', '5'], 'give both'),
         (['--gain', '1', '--read-noise', '5', '--noise', '3'], 'given twice'),
-        (['--overwrite', '--resume'], 'give one'),
         (['--unit', 'furlong/foo'], '--unit'),
         (['--model', 'none-such'], 'no model'),
         (['--device', 'abacus'], 'device'),
