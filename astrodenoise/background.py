@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['LocalLevel', 'fill_nearest', 'local_level']
+__all__ = ['BLOCK', 'LocalLevel', 'fill_nearest', 'local_level']
 
 BLOCK = 4  # pixels of a fine block's side
 FINE = 5  # blocks of the fine median's side: 20 px
@@ -102,29 +102,29 @@ def _interpolate(grid, block, rows, cols):
 @dataclass(frozen=True)
 class LocalLevel:
     """
-    The fine and the wide level of one plane on coarse grids.
+    The fine and the wide level of one plane, or a part of it, on coarse grids.
 
     Attributes
     ----------
     shape : tuple of int
-        Shape of the plane in pixels.
+        Shape in pixels.
     plane : tuple of float
-        Level at the centre, slope in y and in x per fine block.
+        Level at the centre of the whole plane, slope in y and in x per fine block.
     fine, wide : `numpy.ndarray`, float64
         What is left of the levels over that plane, one value per block.
+    centre : tuple of float
+        Where the centre of the whole plane lies, in fine blocks from the part's first.
     """
 
     shape: tuple
     plane: tuple
     fine: np.ndarray
     wide: np.ndarray
+    centre: tuple
 
     def _plane_at(self, rows, cols):
-        level, slope_y, slope_x = self.plane
-        ny, nx = self.fine.shape
-        y = (np.asarray(rows) + 0.5) / BLOCK - 0.5 - (ny - 1) / 2
-        x = (np.asarray(cols) + 0.5) / BLOCK - 0.5 - (nx - 1) / 2
-        return level + (slope_y * y)[:, None] + slope_x * x
+        y, x = ((np.asarray(i) + 0.5) / BLOCK - 0.5 for i in (rows, cols))
+        return _tilted(self.plane, self.centre, y, x)
 
     def fine_at(self, rows, cols):
         """
@@ -171,7 +171,13 @@ class LocalLevel:
         return self._plane_at(rows, cols) + _interpolate(self.wide, block, rows, cols)
 
 
-def local_level(data, valid):
+def _tilted(plane, centre, y, x):
+    """Values of a plane at rows ``y`` and columns ``x``, in blocks."""
+    level, slope_y, slope_x = plane
+    return level + (slope_y * (y - centre[0]))[:, None] + slope_x * (x - centre[1])
+
+
+def local_level(data, valid, *, plane=None, first=(0, 0), shape=None):
     """
     Find the local level of a plane on two scales.
 
@@ -182,9 +188,15 @@ def local_level(data, valid):
     Parameters
     ----------
     data : `numpy.ndarray`, (H, W), float
-        One plane.
+        One plane, or a part of one.
     valid : `numpy.ndarray`, (H, W), bool
         The pixels that count.
+    plane : tuple of float, optional
+        ``LocalLevel.plane`` of the whole, where the data are a part; fitted by default.
+    first : tuple of int, optional
+        Row and column of the whole with which the part begins, multiples of 16.
+    shape : tuple of int, optional
+        Shape of the whole.
 
     Returns
     -------
@@ -195,13 +207,14 @@ def local_level(data, valid):
     if not good.any():
         good = np.ones_like(good)
     blocks = fill_nearest(blocks, good)
-    plane = _fit_plane(blocks)
-    ny, nx = blocks.shape
-    level, slope_y, slope_x = plane
-    y = np.arange(ny) - (ny - 1) / 2
-    x = np.arange(nx) - (nx - 1) / 2
-    rest = blocks - (level + (slope_y * y)[:, None] + slope_x * x)
+    centre = tuple(
+        (-(-n // BLOCK) - 1) / 2 - start // BLOCK
+        for n, start in zip(data.shape if shape is None else shape, first, strict=True)
+    )
+    if plane is None:
+        plane = tuple(float(v) for v in _fit_plane(blocks))
+    rest = blocks - _tilted(plane, centre, *(np.arange(n) for n in blocks.shape))
     fine = ndimage.median_filter(rest, size=FINE, mode='reflect')
     wide = ndimage.median_filter(_block_reduce(rest, WIDE_BLOCK, _median_blocks), size=WIDE,
                                  mode='reflect')
-    return LocalLevel(data.shape, tuple(float(v) for v in plane), fine, wide)
+    return LocalLevel(data.shape, plane, fine, wide, centre)

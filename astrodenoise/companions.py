@@ -17,10 +17,12 @@ from astrodenoise.fitslayouts import bad_pixels, find_companion, is_image
 __all__ = [
     'PlaneFiles',
     'extension',
+    'find_mask',
     'find_uncertainty',
     'read_companions',
     'read_plane',
     'split_name',
+    'uncertainty_class',
 ]
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,49 @@ def find_uncertainty(hdus, index):
     return kind, number
 
 
+def uncertainty_class(hdu, kind):
+    """
+    Give the class of an uncertainty: what the file says, else what its kind is.
+
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.ImageHDU`
+        It.
+    kind : str
+        As `find_uncertainty` gives it.
+
+    Returns
+    -------
+    cls : type
+        A subclass of `~astropy.nddata.NDUncertainty`.
+    """
+    return OF_CLASS.get(str(hdu.header.get('UTYPE')), UNCERTAINTIES[kind])
+
+
+def find_mask(hdus, index):
+    """
+    Find the extension that holds an image's mask or data quality.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The file.
+    index : int
+        The number of the image.
+
+    Returns
+    -------
+    number : int or None
+        The number of its HDU.
+    headers : list of `~astropy.io.fits.Header`
+        What `astrodenoise.fitslayouts.bad_pixels` takes.
+    """
+    _, number = find_companion(hdus, index, ['mask'])
+    if number is None:
+        return None, []
+    return number, [hdus[number].header, hdus[0].header, hdus[index].header]
+
+
 def read_companions(hdus, index, path, planes):
     """
     Read the uncertainty and the mask of an image.
@@ -120,7 +165,7 @@ def read_companions(hdus, index, path, planes):
         if number is None:
             return None, mask
         values = hdus[number].data
-        cls = OF_CLASS.get(str(hdus[number].header.get('UTYPE')), UNCERTAINTIES[kind])
+        cls = uncertainty_class(hdus[number], kind)
         logger.info('%s: %s from %s,%d', path, kind, hdus[number].name, hdus[number].ver)
     if kind == 'weight':
         without = ~(values > 0)  # nothing was observed there
@@ -135,15 +180,16 @@ def _read_other(name, hdu, path, option):
 def _read_mask(hdus, index, path, planes):
     if planes.dq is not None:
         values, headers = _read_other(planes.dq, hdus[index], path, '--dq')
+        headers = [*headers, hdus[0].header, hdus[index].header]
         name = f'--dq {planes.dq}'
     else:
-        _, number = find_companion(hdus, index, ['mask'])
+        number, headers = find_mask(hdus, index)
         if number is None:
             return None
         hdu = hdus[number]
-        values, headers, name = hdu.data, [hdu.header], f'{hdu.name},{hdu.ver}'
+        values, name = hdu.data, f'{hdu.name},{hdu.ver}'
     try:
-        mask = bad_pixels(values, [*headers, hdus[0].header, hdus[index].header], planes.dq_bits)
+        mask = bad_pixels(values, headers, planes.dq_bits)
     except ValueError as error:
         msg = f'{path}: --dq-bits: {error}'
         raise FrameError(msg) from error

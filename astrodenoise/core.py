@@ -8,31 +8,29 @@ import numpy as np
 from astropy.nddata import NDData
 
 from astrodenoise._version import __version__
-from astrodenoise.background import local_level
-from astrodenoise.errormap import calibrate, error_at_strength
 from astrodenoise.exceptions import (
     AlreadyDenoisedWarning,
     LimitedWarning,
     NoNoiseWarning,
     UnlikeTrainingWarning,
 )
-from astrodenoise.features import NormalisedPlane, condition
-from astrodenoise.frames import open_frame
-from astrodenoise.limit import hold_back
+from astrodenoise.frames import is_lazy, open_frame
 from astrodenoise.mosaic import MosaicFrame, as_mosaic, check_peaks
-from astrodenoise.noise import frame_noise, leave_out_invalid
 from astrodenoise.options import Options, check_number
-from astrodenoise.protection import check_star_mask, kept_share, stars_of
+from astrodenoise.protection import check_star_mask
 from astrodenoise.provenance import check_keyword, is_denoised
-from astrodenoise.tiling import blend_tiles, n_tiles
+from astrodenoise.removal import normalise, remove_noise
+from astrodenoise.sections import MARGIN, widened
+from astrodenoise.survey import survey_frame
 from astrodenoise.trainedrange import outside
 
-__all__ = ['denoise']
+__all__ = ['denoise', 'denoise_frame']
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 8
-MODELS = {'default': ('mono', 'colour')}  # of single planes, of three together
+MIDDLE = 1024  # px, side of the piece of a frame in which its stars are looked at
+# of single planes, of three together
+MODELS = {'default': ('mono', 'colour'), 'fast': ('fast', 'fast_colour')}
 MANY_LIMITED = 1e-4  # share of the pixels above which the limit is worth a warning
 
 
@@ -72,9 +70,9 @@ def denoise(
     overlap : float, optional
         Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
     model : str, optional
-        'default' ('colour' for three planes together, else 'mono'), the name of a shipped model
-        ('fast': plane by plane, a quarter of the work of 'mono'), or the path of a safetensors
-        file with its card.
+        'default' ('colour' for three planes together, else 'mono'), 'fast' (a quarter of the work:
+        'fast_colour', else 'fast'), the name of a shipped model, or the path of a safetensors file
+        with its card.
     strength : float, optional
         Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
     limit : float or None, optional
@@ -113,8 +111,9 @@ def denoise(
         Tiles that go through the network at once; does not change the result.
     device : str, optional
         'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.
-    precision : {'auto', 'float32', 'bfloat16'}, optional
-        'auto' takes bfloat16 where the processor has it.
+    precision : {'auto', 'float32', 'bfloat16', 'float16'}, optional
+        'auto' takes what the processor or the GPU has circuits for: bfloat16, else float16 (GPUs
+        alone), else float32.
     progress_bar : callable, optional
         Wraps an iterable and returns one, for example `tqdm.tqdm`.
     add_keyword : bool, str, `~ccdproc.Keyword` or dict, optional
@@ -151,58 +150,85 @@ def denoise(
         device, precision, progress_bar,
     )
     settings.check()
-    frame = as_mosaic(open_frame(ccd), bayer, channels=channels)
+    frame = as_mosaic(_open(ccd), bayer, channels=channels)
+    return denoise_frame(
+        frame, settings, noise=noise, star_mask=star_mask, saturation=saturation,
+        add_keyword=add_keyword,
+    )  # fmt: skip
+
+
+def _open(ccd):
+    """Open any input as a frame."""
+    if not is_lazy(ccd):
+        return open_frame(ccd)
+    from astrodenoise.lazy import LazyFrame
+
+    return LazyFrame(ccd)
+
+
+def denoise_frame(frame, settings, *, noise=None, star_mask=None, saturation=None,
+                  add_keyword=True):  # fmt: skip
+    """
+    Remove the noise of an opened frame: measure, cut, predict, blend, close.
+
+    Parameters
+    ----------
+    frame : `astrodenoise.frames.Frame`
+        The frame.
+    settings : `astrodenoise.options.Options`
+        What was asked for, checked.
+    noise, star_mask, saturation, add_keyword : object, optional
+        As in `denoise`.
+
+    Returns
+    -------
+    clean : object
+        Of the type that the frame was opened from.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        As `denoise`.
+    """
     check_keyword(add_keyword, frame.meta)
-    if channels == 'joint' and len(frame.data) != 3:
+    _check_planes(frame, settings)
+    star_mask = check_star_mask(star_mask, frame)
+    frame.stars = None if star_mask is True else star_mask
+    _warn_if_denoised(frame)
+    known = survey_frame(frame, noise, saturation=_saturation_level(saturation, frame))
+    _check_noise(known)
+    engine = _load_engine(settings)
+    _warn_if_unlike(engine.weights, frame, known)
+    errors = frame.wants_sigma(settings.uncertainty)
+    result, sigma, limited = frame.filled(
+        remove_noise, known, engine, settings, find_stars=star_mask is True, errors=errors
+    )
+    if isinstance(frame, MosaicFrame):
+        check_peaks(_middles(frame, known), result)
+    _warn_if_limited(limited, known)
+    record = _record(settings, engine, known, limited)
+    record['star_mask'] = star_mask if frame.stars is None else 'given'
+    return frame.close(
+        result, uncertainty=settings.uncertainty, sigma=sigma, record=record,
+        add_keyword=add_keyword,
+    )  # fmt: skip
+
+
+def _check_planes(frame, settings):
+    """Refuse what does not go with the planes that the frame has."""
+    if settings.channels == 'joint' and frame.shape[0] != 3:
         msg = (
-            f"channels='joint' needs three planes of one camera, the frame has {len(frame.data)}: "
+            f"channels='joint' needs three planes of one camera, the frame has {frame.shape[0]}: "
             "drop an alpha plane, data[:3], or pass channels='separate'"
         )
         raise ValueError(msg)
-    if uncertainty == 'predict' and not isinstance(ccd, NDData):
+    if settings.uncertainty == 'predict' and not isinstance(frame.original, NDData):
         msg = (
-            f"uncertainty='predict' needs a CCDData or NDData, a {type(ccd).__name__} has no place "
-            'for it: wrap the frame, CCDData(frame, unit=...)'
+            "uncertainty='predict' needs a CCDData or NDData, a "
+            f'{type(frame.original).__name__} has no place for it: wrap the frame, '
+            'CCDData(frame, unit=...)'
         )
         raise ValueError(msg)
-    star_mask = check_star_mask(star_mask, frame)
-    _warn_if_denoised(frame)
-    validity = leave_out_invalid(frame, saturation=_saturation_level(saturation, frame))
-    levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
-    measured = _noise_or_constant(frame, noise, levels)
-    engine = _load_engine(settings)
-    planes = [
-        NormalisedPlane(data, valid, plane_noise, level=level)
-        for data, valid, plane_noise, level in zip(
-            frame.data, frame.valid, measured.planes, levels, strict=True
-        )
-    ]
-    _warn_if_unlike(engine.weights, planes)
-    stars = _star_masks(star_mask, planes, validity)
-    result, counts, errors = frame.data.copy(), [], []
-    n_together = engine.weights.config.planes
-    for first in range(0, len(planes), n_together):
-        together = slice(first, first + n_together)
-        held, s = _remove_noise(
-            result[together], planes[together], stars[together], engine, settings
-        )
-        counts += held
-        errors += [
-            np.broadcast_to(np.float32(plane.sigma * error), plane.data.shape)
-            for plane, error in zip(planes[together], s, strict=True)
-        ]
-    if isinstance(frame, MosaicFrame):
-        check_peaks(planes, result)
-    _warn_if_limited(counts, frame)
-    record = _record(settings, engine, frame, measured, validity, counts)
-    record['star_mask'] = 'given' if isinstance(star_mask, np.ndarray) else star_mask
-    return frame.close(
-        result,
-        uncertainty=uncertainty,
-        sigma=np.stack(errors),
-        record=record,
-        add_keyword=add_keyword,
-    )
 
 
 def _saturation_level(saturation, frame):
@@ -221,27 +247,24 @@ def _warn_if_denoised(frame):
             'this frame was denoised before (its header says so); the noise that is left is not '
             'of the kind the network knows: denoise the original once',
             AlreadyDenoisedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _noise_or_constant(frame, noise, levels):
-    """Noise of each plane; a plane without any must be constant or have its noise given."""
-    measured = frame_noise(frame, noise, levels)
-    for data, good, plane in zip(frame.data, frame.valid, measured.planes, strict=True):
-        if plane.sigma > 0:
+def _check_noise(known):
+    """Refuse a plane without any noise, unless it is constant or its noise is given."""
+    for one in known:
+        if one.noise.sigma > 0:
             continue
-        values = data[good]
-        if values.size and values.min() != values.max():
+        if not one.constant:
             msg = (
                 'the frame varies, but no noise can be measured in it (it may be noiseless or '
                 'coarsely quantised): pass noise= with the sigma of a pixel'
             )
             raise ValueError(msg)
         warnings.warn(
-            'the frame is constant and comes back as it is', NoNoiseWarning, stacklevel=3
+            'the frame is constant and comes back as it is', NoNoiseWarning, stacklevel=4
         )
-    return measured
 
 
 def _load_engine(settings):
@@ -267,109 +290,45 @@ def _load_engine(settings):
     return engine
 
 
-def _star_masks(star_mask, planes, validity):
-    """Masks of the stars that are protected, None where there are none."""
-    if star_mask is None:
-        return [None] * len(planes)
-    if star_mask is True:
-        return [stars_of(plane, why.saturated) for plane, why in zip(planes, validity, strict=True)]
-    return list(star_mask)
-
-
-def _remove_noise(data, planes, stars, engine, settings):
-    """
-    Take the noise out of planes, in place; less of it where there are stars to protect.
-
-    Returns the number of pixels of each plane that were held back, and the error of each pixel in
-    units of sigma: 1 unless it is asked for.
-    """
-    if settings.strength == 0 or all(plane.missing for plane in planes):
-        return [0] * len(planes), [1.0] * len(planes)
-    shape = data.shape[1:]
-    tiles = n_tiles(shape, settings.tile_size, settings.overlap)
-    predict = engine.predictor(np.concatenate([condition(plane.noise) for plane in planes]))
-    # the predicted error is blended only where somebody looks at it
-    n_out = (2 if settings.uncertainty == 'predict' else 1) * len(planes)
-    out = blend_tiles(
-        shape,
-        lambda rows, cols: np.concatenate([plane.cut(rows, cols) for plane in planes]),
-        lambda batch: predict(batch)[:, :n_out],
-        n_out=n_out,
-        tile_size=settings.tile_size,
-        overlap=settings.overlap,
-        blend=settings.blend,
-        batch_size=min(settings.batch_size or BATCH_SIZE, tiles),
-        progress_bar=settings.progress_bar,
+def _middles(frame, known):
+    """Normalise the middle of each plane, where stars are looked at."""
+    rows, cols = (
+        widened(slice(max(n - MIDDLE, 0) // 2, min(n + MIDDLE, 2 * n) // 2), MARGIN, n)
+        for n in frame.shape[1:]
     )
-    noise, log_s = out[: len(planes)], out[len(planes) :]
-    strengths, counts = [], []
-    for r, plane, mask, pixels in zip(noise, planes, stars, data, strict=True):
-        strengths.append(_strength(settings.strength, mask, plane, r))
-        counts.append(_take(r, pixels, plane, strengths[-1], settings.limit))
-    if settings.uncertainty != 'predict':
-        return counts, [1.0] * len(planes)
-    table = engine.weights.calibration
-    return counts, [
-        _error(plane, logarithm, table, strength)
-        for plane, logarithm, strength in zip(planes, log_s, strengths, strict=True)
-    ]
+    window = frame.window(slice(None), rows, cols)
+    return normalise(window, known, rows, cols, frame.shape[1:])[0]
 
 
-def _strength(strength, mask, plane, r):
-    """Share of the noise to remove, of each pixel where stars are protected."""
-    if mask is None or plane.missing:
-        return np.float32(strength)
-    return np.float32(strength) * (1 - kept_share(mask, plane, r))
-
-
-def _error(plane, log_s, table, strength):
-    """Expected error of each pixel in units of sigma; pixels that stay keep their noise."""
-    if plane.missing:
-        return 1.0
-    s = calibrate(log_s, plane.noise.correlation, table) * np.float32(plane.noise.shown)
-    return np.where(plane.valid, error_at_strength(s, strength), 1)
-
-
-def _take(r, data, plane, strength, limit):
-    """Take the noise ``r`` from a plane's data, in place; the number of pixels held back."""
-    if plane.missing:
-        return 0
-    r[~plane.valid] = 0
-    limited = None
-    if limit is not None:
-        r, limited = hold_back(r, limit, plane.noise.correlation)
-    r *= strength * np.float32(plane.noise.shown)
-    # pixels without noise to remove are copied, never computed
-    np.copyto(data, data - plane.sigma * r.astype(data.dtype), where=plane.valid)
-    return 0 if limited is None else int(np.count_nonzero(limited & plane.valid))
-
-
-def _warn_if_unlike(weights, planes):
+def _warn_if_unlike(weights, frame, known):
     """Say in one warning what of the frame the weights were not trained on."""
-    texts = outside(weights.trained_range, planes)
+    texts = outside(weights.trained_range, known, _middles(frame, known))
     if texts:
         warnings.warn(
             f'the frame is unlike what model {weights.name!r} was trained on: {"; ".join(texts)}; '
             'look at the residual before you trust the result',
             UnlikeTrainingWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _warn_if_limited(counts, frame):
+def _warn_if_limited(limited, known):
     """Name the pixels that were held back when they are many."""
-    n_usable = np.count_nonzero(frame.valid)
-    if sum(counts) > max(MANY_LIMITED * n_usable, 1):
+    if limited is None:  # not known before the pixels are computed
+        return
+    n_usable = sum(one.n_pixels - one.counts['invalid'] for one in known)
+    n_limited = sum(limited)
+    if n_limited > max(MANY_LIMITED * n_usable, 1):
         warnings.warn(
-            f'{sum(counts)} of {n_usable} pixels would have moved out of proportion to their '
+            f'{n_limited} of {n_usable} pixels would have moved out of proportion to their '
             'noise and were held back: the frame is unlike what the network knows, or its noise '
             'is not what was given',
             LimitedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _record(settings, engine, frame, measured, validity, counts):
+def _record(settings, engine, known, limited):
     """What was done, for the metadata."""
     import torch
 
@@ -390,16 +349,13 @@ def _record(settings, engine, frame, measured, validity, counts):
         'device': engine.device.split(':')[0],
         'planes': [
             {
-                'sky': float(noise.sky),
-                'sigma': float(noise.sigma),
-                'noise': noise.source,
-                'correlation': [round(float(rho), 3) for rho in noise.correlation],
-                'invalid': int(np.count_nonzero(~valid)),
-                'saturated': int(np.count_nonzero(reasons.saturated)),
-                'limited': int(limited),
+                'sky': float(one.noise.sky),
+                'sigma': float(one.noise.sigma),
+                'noise': one.noise.source,
+                'correlation': [round(float(rho), 3) for rho in one.noise.correlation],
+                **one.counts,
+                'limited': n_limited,
             }
-            for noise, valid, reasons, limited in zip(
-                measured.planes, frame.valid, validity, counts, strict=True
-            )
+            for one, n_limited in zip(known, limited or [None] * len(known), strict=True)
         ],
     }

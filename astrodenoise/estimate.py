@@ -6,12 +6,13 @@ Robust against stars, nebulosity and gradients: the finest scale of the noise is
 source is detected, and the calmest part of the frame says what that scale leaves out.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
 from astrodenoise.background import local_level
 from astrodenoise.cells import (
-    MEDIAN_TO_SIGMA,
     N_SIGMA_CLIP,
     cell_statistic,
     fill_cells,
@@ -19,13 +20,13 @@ from astrodenoise.cells import (
     median_sigma,
 )
 from astrodenoise.correlation import total_noise
-from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
+from astrodenoise.noisemap import fit_law, noise_map, sky_of_cells
+from astrodenoise.noisemodel import PlaneNoise
 
-__all__ = ['fine_scale_sigma', 'measure_plane']
+__all__ = ['Cells', 'check_size', 'fine_scale_sigma', 'measure_cells', 'measure_plane', 'visible']
 
 MIN_PIXELS = 1024  # fewer valid pixels than this cannot tell their noise
 N_SIGMA_MASK = 4.0  # sources above this are left out, on 3x3 means
-MAP_STEP = 1.5  # neighbours that differ by more than this may have a hard edge between them
 CALM_SHARE = 0.3  # of the cells, the calmest, tell the total rms and the correlation
 
 
@@ -100,134 +101,11 @@ def _source_mask(contrast, good, cells, fine_sigma):
     return ndimage.maximum_filter(sources, size=5, mode='nearest')
 
 
-def _fit_law(levels, sigmas):
-    """
-    Law of the signal level from the cells' levels and fine sigmas.
-
-    Returns the levels, the variances there and the slope above the last one, all in the units of
-    the input, or a single level when the noise does not follow the signal.
-    """
-    variance = sigmas**2
-    flat = [float(np.median(levels))], [float(np.median(variance))], 0.0
-    if levels.size < 12:
-        return flat
-    order = np.argsort(levels)
-    x, y = levels[order], variance[order]
-    n_bins = int(min(12, x.size // 6))
-    bins_x = np.array([np.median(part) for part in np.array_split(x, n_bins)])
-    bins_y = np.array([np.median(part) for part in np.array_split(y, n_bins)])
-    reach = bins_x[-1] - bins_x[0]
-    if reach < 2 * np.sqrt(np.median(y)):
-        return flat
-    centre = bins_x.mean()  # far from 0 a fit about 0 is badly conditioned
-    slope, middle = np.polyfit(bins_x - centre, bins_y, 1)
-    scatter = MEDIAN_TO_SIGMA * np.median(np.abs(y - np.interp(x, bins_x, bins_y)))
-    error = scatter / np.sqrt(x.size) / max(np.std(x), 1e-300)
-    if abs(slope) < 5 * error or abs(slope) * reach < 0.08 * np.median(y):
-        return flat
-    line = middle + slope * (bins_x - centre)
-    bent = np.abs(bins_y - line) > 4 * scatter / np.sqrt(x.size / n_bins) + 0.05 * line
-    if bent.any() or line.min() <= 0:
-        rising = slope > 0
-        smooth = np.maximum.accumulate(bins_y) if rising else np.minimum.accumulate(bins_y)
-    else:
-        smooth = line
-    keep = np.concatenate([[True], np.diff(bins_x) > 0])
-    return bins_x[keep].tolist(), smooth[keep].tolist(), max(float(slope), 0.0)
-
-
-def _noise_map(ratio, shape, fine):
-    """
-    Relative noise over the field in blocks of 8 px from the cells' ratios.
-
-    Scatter that is no more than the estimator's own counts as even.  Where neighbouring cells
-    differ by much the map steps where the noise itself does.
-    """
-    smooth = _median_cells(ratio)
-    pixels = np.prod(shape) / ratio.size
-    own_scatter = 2.2 / np.sqrt(pixels)
-    median = np.median(smooth)
-    spread = MEDIAN_TO_SIGMA * np.median(np.abs(smooth / median - 1))
-    extremes = np.quantile(smooth, [0.02, 0.98]) / median
-    if spread < 1.3 * own_scatter and extremes[0] > 0.93 and extremes[1] < 1.07:
-        return [[1.0]], median
-    blocks = tuple(-(-n // MAP_BLOCK) for n in shape)
-    grid = _resize(smooth, blocks)
-    low = ndimage.minimum_filter(smooth, size=3, mode='nearest')
-    high = ndimage.maximum_filter(smooth, size=3, mode='nearest')
-    steep = high > MAP_STEP * low
-    if steep.any():
-        low, high, steep = (_nearest(a, blocks) for a in (low, high, steep))
-        choices = np.stack([grid, low, high])
-        local = np.maximum(_local_fine_sigma(fine, blocks), 1e-3)
-        nearest = np.argmin(np.abs(np.log(choices / local)), axis=0)
-        chosen = np.take_along_axis(choices, nearest[None], axis=0)[0]
-        grid = np.where(steep, chosen, grid)
-    return (grid / median).tolist(), median
-
-
-def _extend(cells):
-    """One more cell on each side that goes on with the slope at the border."""
-    if min(cells.shape) < 2:
-        return np.pad(cells, 1, mode='edge')
-    outer = np.pad(cells, 1, mode='reflect', reflect_type='odd')
-    edge = np.pad(cells, 1, mode='edge')
-    return np.clip(outer, 0.7 * edge, 1.4 * edge)
-
-
-def _median_cells(cells):
-    """Median of 3x3 cells that keeps a slope up to the border."""
-    if min(cells.shape) < 3:
-        return cells
-    return ndimage.median_filter(_extend(cells), size=3, mode='nearest')[1:-1, 1:-1]
-
-
-def _resize(cells, blocks):
-    """Bilinear values of cells at the centres of blocks, with the slope kept at the border."""
-    at = [
-        (np.arange(n) + 0.5) * m / n + 0.5 for n, m in zip(blocks, cells.shape, strict=True)
-    ]
-    grid = np.meshgrid(*at, indexing='ij')
-    return ndimage.map_coordinates(_extend(cells), grid, order=1, mode='nearest')
-
-
-def _nearest(cells, blocks):
-    """Values of the cells in which blocks lie."""
-    index = [
-        np.minimum((np.arange(n) + 0.5) * m // n, m - 1).astype(int)
-        for n, m in zip(blocks, cells.shape, strict=True)
-    ]
-    return cells[np.ix_(*index)]
-
-
-def _local_fine_sigma(fine, blocks):
-    """Fine sigma, relative to the law, around each block of 8 px from 24 px."""
-    pad = [(1, 1 + n * MAP_BLOCK - m - 2) for n, m in zip(blocks, fine.shape, strict=True)]
-    padded = np.pad(np.minimum(np.abs(fine), 1e3), pad, mode='reflect')
-    shaped = padded.reshape(blocks[0], MAP_BLOCK, blocks[1], MAP_BLOCK)
-    medians = np.median(shaped.transpose(0, 2, 1, 3).reshape(*blocks, -1), axis=-1)
-    return MEDIAN_TO_SIGMA * ndimage.median_filter(medians, size=3, mode='nearest')
-
-
 def _profile(unit, good, axis):
     """Mean of each row (axis 1) or column (axis 0) in sigma, held back where few pixels count."""
     count = good.sum(axis=axis)
     total = np.where(good, unit, 0).sum(axis=axis, dtype=np.float64)
     return total / (count + 0.05 * good.shape[axis] + 1)
-
-
-def _sky(levels, sigma):
-    """Level of the sky from the cells' levels: the clipped lower half."""
-    values = np.sort(levels[np.isfinite(levels)])
-    values = values[: max(1, int(np.ceil(0.7 * values.size)))]
-    for _ in range(10):
-        middle = np.median(values)
-        spread = max(MEDIAN_TO_SIGMA * np.median(np.abs(values - middle)), 0.02 * sigma)
-        kept = values[np.abs(values - middle) <= 2.5 * spread]
-        if kept.size == values.size or kept.size == 0:
-            break
-        values = kept
-    return float(np.median(values))
 
 
 def _power_of_two(contrast, valid):
@@ -267,6 +145,36 @@ def _calm_pixels(good, cells, above, fine_sigma):
     return calm, float(np.median(unrest[unrest <= limit]))
 
 
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """
+    What the cells of a plane showed of its noise.
+
+    Attributes
+    ----------
+    levels, sigmas : `numpy.ndarray`, (rows, columns)
+        Level and finest noise of each cell in the unit of the data; NaN or 0 where unknown.
+    expected : `numpy.ndarray`, (rows, columns)
+        The noise that the plane's law gives there; NaN where unknown.
+    median_ratio : float
+        Median of the noise over what the law gives.
+    unrest : float
+        How much the level varies in the calm cells, in units of the noise.
+    steps : bool
+        Whether the noise map has hard edges.
+    largest : float
+        Largest absolute value of the data.
+    """
+
+    levels: np.ndarray
+    sigmas: np.ndarray
+    expected: np.ndarray
+    median_ratio: float
+    unrest: float
+    steps: bool
+    largest: float
+
+
 def measure_plane(data, valid, *, integer=False, level=None):
     """
     Measure the noise of one plane.
@@ -297,14 +205,53 @@ def measure_plane(data, valid, *, integer=False, level=None):
     ValueError
         If fewer than 1024 pixels are valid, or the plane is smaller than 8 px on a side.
     """
-    n_valid = int(np.count_nonzero(valid))
-    if n_valid < MIN_PIXELS or min(data.shape) < 8:
+    check_size(int(np.count_nonzero(valid)), data.shape)
+    return measure_cells(data, valid, integer=integer, level=level)[0]
+
+
+def check_size(n_valid, shape):
+    """
+    Raise where there are too few pixels to measure their noise.
+
+    Parameters
+    ----------
+    n_valid : int
+        Valid pixels of a plane.
+    shape : tuple of int
+        Its shape.
+
+    Raises
+    ------
+    ValueError
+        If fewer than 1024 pixels are valid, or the plane is smaller than 8 px on a side.
+    """
+    if n_valid < MIN_PIXELS or min(shape) < 8:
         msg = (
-            f'{n_valid} valid pixels in a plane of shape {data.shape} are too few to measure '
+            f'{n_valid} valid pixels in a plane of shape {tuple(shape)} are too few to measure '
             f'their noise ({MIN_PIXELS} are needed, 8 px on a side): pass noise= with the sigma '
             'of a pixel'
         )
         raise ValueError(msg)
+
+
+def measure_cells(data, valid, *, integer=False, level=None):
+    """
+    Measure the noise of one plane, or a panel of one, and tell what its cells showed.
+
+    Parameters
+    ----------
+    data, valid : `numpy.ndarray`
+        As for `measure_plane`.
+    integer, level : bool, `astrodenoise.background.LocalLevel`, optional
+        As for `measure_plane`.
+
+    Returns
+    -------
+    noise : `PlaneNoise`
+        With ``sigma`` 0 when no noise can be seen.
+    cells : `Cells` or None
+        None when no noise can be seen.
+    """
     shape = data.shape
     step = _quantisation_step(data, valid, integer)
     if level is None:
@@ -313,7 +260,7 @@ def measure_plane(data, valid, *, integer=False, level=None):
     contrast = np.where(valid, data - background, 0)
     scale = _power_of_two(contrast, valid)
     if scale == 0:
-        return PlaneNoise(shape, _sky(level.fine + level.plane[0], 0), 0.0, step=step)
+        return PlaneNoise(shape, sky_of_cells(level.fine + level.plane[0], 0), 0.0, step=step), None
     contrast = (contrast / scale).astype(np.float32)
     dithered, dither = _dither(contrast, step / scale)
 
@@ -327,15 +274,15 @@ def measure_plane(data, valid, *, integer=False, level=None):
     fine_sigma = np.sqrt(np.maximum(fine_sigma**2 - dither**2, 0))
     known = fine_sigma > 0
     if not known.any():
-        return PlaneNoise(shape, _sky(level.fine + level.plane[0], 0), 0.0, step=step)
+        return PlaneNoise(shape, sky_of_cells(level.fine + level.plane[0], 0), 0.0, step=step), None
 
     above = ((background - level.plane[0]) / scale)[1:-1, 1:-1]
     levels = cell_statistic(cells, above, good, np.mean)
-    knots, law, slope = _fit_law(levels[known], fine_sigma[known])
+    knots, law, slope = fit_law(levels[known], fine_sigma[known])
     expected = np.sqrt(np.interp(levels, knots, law))
     ratio_map = fill_cells(np.where(known, fine_sigma, np.nan) / expected)
     relative = fine / np.sqrt(np.interp(above, knots, law) if len(law) > 1 else law[0])
-    grid, median_ratio = _noise_map(ratio_map, fine.shape, relative)
+    grid, median_ratio, steps = noise_map(ratio_map, fine.shape, relative)
 
     shaped = PlaneNoise(
         shape,
@@ -351,16 +298,15 @@ def measure_plane(data, valid, *, integer=False, level=None):
     ratio, correlation = total_noise(unit, calm, cells, unrest)
     unit = np.clip(unit / ratio, -N_SIGMA_CLIP, N_SIGMA_CLIP)
 
-    sky = _sky(levels, float(np.nanmedian(fine_sigma)))
+    sky = sky_of_cells(levels, float(np.nanmedian(fine_sigma)))
     at_sky = float(np.interp(sky, knots, law))
-    sigma_sky = median_ratio * ratio * np.sqrt(at_sky)
-    if sigma_sky * scale < 2 * np.spacing(np.abs(data[valid]).max()):
-        sigma_sky = 0.0  # the rounding of the data's own type is no noise
+    largest = float(np.abs(data[valid]).max())
+    sigma_sky = visible(median_ratio * ratio * np.sqrt(at_sky) * scale, data.dtype, largest)
     rows, columns = _profile(unit, good, 1), _profile(unit, good, 0)
-    return PlaneNoise(
+    noise = PlaneNoise(
         shape=tuple(int(n) for n in shape),
         sky=float(sky * scale + level.plane[0]),
-        sigma=float(sigma_sky * scale),
+        sigma=sigma_sky,
         levels=[float(v * scale + level.plane[0]) for v in knots],
         law=[float(v / at_sky) for v in law],
         slope=float(slope / at_sky / scale),
@@ -371,3 +317,28 @@ def measure_plane(data, valid, *, integer=False, level=None):
         columns=np.pad(columns, 1, mode='edge').tolist(),
         step=step,
     )
+    return noise, Cells(
+        levels * scale + level.plane[0], fine_sigma * scale, expected * scale, median_ratio,
+        unrest, steps, largest,
+    )  # fmt: skip
+
+
+def visible(sigma, dtype, largest):
+    """
+    Take the rounding of the data's own type for no noise.
+
+    Parameters
+    ----------
+    sigma : float
+        Measured noise.
+    dtype : `numpy.dtype`
+        Of the data.
+    largest : float
+        Their largest absolute value.
+
+    Returns
+    -------
+    sigma : float
+        0 where it is no more than the rounding.
+    """
+    return 0.0 if sigma < 2 * np.spacing(dtype.type(largest)) else float(sigma)

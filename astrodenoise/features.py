@@ -16,6 +16,7 @@ N_FEATURES = 6
 N_CONDITION = len(LAGS)
 CONTRAST_CLIP = 30.0  # sigma; beyond it the compressed channel alone speaks
 CONTRAST_SCALE = 0.25  # brings the local contrast to the size of the other channels
+STRIP = 512  # rows whose sigma is worked out at once
 WIDE_GAIN = 4.0  # noise of the fine level is about 0.06 sigma: lift it into view
 
 
@@ -38,6 +39,8 @@ class NormalisedPlane:
         The plane's noise.
     level : `astrodenoise.background.LocalLevel`, optional
         The plane's local level when it is known already.
+    missing : bool, optional
+        As below, where this is a part of a plane.
 
     Attributes
     ----------
@@ -47,11 +50,13 @@ class NormalisedPlane:
         Whether there is nothing to denoise: no noise, or no valid pixel.
     """
 
-    def __init__(self, data, valid, noise, *, level=None):
+    def __init__(self, data, valid, noise, *, level=None, missing=None):
         self.level = level if level is not None else local_level(data, valid)
         self.everything = bool(valid.all())
         self.data, self.valid, self.noise = data, valid, noise
-        self.missing = noise.sigma == 0 or not valid.any()
+        self.missing = missing
+        if missing is None:
+            self.missing = noise.sigma == 0 or not valid.any()
         self.sigma = noise.sigma if noise.even else self._sigma_plane()
         height, width = data.shape
         self._rows = np.asarray(noise.rows or [0.0] * height, np.float32)
@@ -61,10 +66,23 @@ class NormalisedPlane:
         """Sigma of every pixel, the law taken at its signal level."""
         if self.noise.plane is not None or (len(self.noise.law) == 1 and not self.noise.slope):
             return self.noise.sigma_at(None)
-        background = self.level.fine_whole()
-        data = self.data if self.everything else np.where(self.valid, self.data, background)
-        first = self.noise.sigma_at(background)
-        return self.noise.sigma_at(signal_level(data, background, first))
+        height, width = self.data.shape
+        sigma = np.empty(self.data.shape, self.noise.sigma_type)
+        for start in range(0, height, STRIP):  # float64 in between: not of the whole plane at once
+            rows = slice(max(start - 1, 0), min(start + STRIP + 1, height))
+            stop = min(start + STRIP, height)
+            strip = self._sigma_of_rows(rows, slice(0, width))
+            sigma[start:stop] = strip[start - rows.start : stop - rows.start]
+        return sigma
+
+    def _sigma_of_rows(self, rows, cols):
+        """Sigma of some rows, but for the outermost ones, whose neighbours are not seen."""
+        background = self.level.fine_at(*(np.arange(s.start, s.stop) for s in (rows, cols)))
+        data, noise = self.data[rows], self.noise.part(rows, cols)
+        if not self.everything:
+            data = np.where(self.valid[rows], data, background)
+        first = noise.sigma_at(background)
+        return noise.sigma_at(signal_level(data, background, first))
 
     def cut(self, rows, cols):
         """
@@ -96,6 +114,24 @@ class NormalisedPlane:
         features[4] = WIDE_GAIN * (self._rows[rows][:, None] + self._columns[cols])
         features[5] = valid
         return features
+
+    def contrast(self, part):
+        """
+        Give the light over the level on 20 px.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            Rows and columns.
+
+        Returns
+        -------
+        contrast : `numpy.ndarray`, float64
+            Of that part, in units of sigma.
+        """
+        level = self.level.fine_at(*(np.arange(s.start, s.stop) for s in part))
+        sigma = self.sigma[part] if isinstance(self.sigma, np.ndarray) else self.sigma
+        return (self.data[part] - level) / sigma
 
     def whole(self):
         """

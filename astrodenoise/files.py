@@ -73,7 +73,8 @@ def open_frames(path, *, ext=None, unit=None, planes=None):
         One per image, in the order of the file, for ``read`` and `write_frame`.
     read : callable
         Gives the `~astropy.nddata.CCDData` of one of them, as `read_frame` does, weights included
-        (`astrodenoise.weightmap` finds their level).
+        (`astrodenoise.weightmap` finds their level). With ``in_pieces=True`` the pixels of a FITS
+        image are read when they are sliced; None where its storage does not allow it.
 
     Raises
     ------
@@ -92,11 +93,11 @@ def open_frames(path, *, ext=None, unit=None, planes=None):
         else:
             ccd, context = {'png': read_png, 'tiff': read_tiff}[kind](path, unit)
     if kind != 'fits':
-        return [dataclasses.replace(context, shape=ccd.shape)], lambda _: ccd
+        return [dataclasses.replace(context, shape=ccd.shape)], lambda _, **__: ccd
 
-    def read(context):
+    def read(context, *, in_pieces=False):
         with _named_errors(path, kind):
-            return images.read(context)
+            return images.read_in_pieces(context) if in_pieces else images.read(context)
 
     return images.contexts, read
 

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import threading
 import zlib
 
 import numpy as np
@@ -17,11 +18,18 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from astrodenoise.companions import PlaneFiles, extension, find_uncertainty, read_companions
+from astrodenoise.companions import (
+    PlaneFiles,
+    extension,
+    find_mask,
+    find_uncertainty,
+    read_companions,
+    uncertainty_class,
+)
 from astrodenoise.filecontext import FrameContext, FrameError
-from astrodenoise.fitslayouts import find_images, is_image
+from astrodenoise.fitslayouts import bad_pixels, find_images, is_image
 
-__all__ = ['BLOCK', 'CARD', 'FitsImages', 'open_bytes']
+__all__ = ['BLOCK', 'CARD', 'FitsImages', 'FitsSection', 'open_bytes']
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +100,45 @@ class FitsImages:
             unit = _unit(header, self._unit, self._path)
             return CCDData(hdu.data, unit=unit, meta=header, mask=mask, uncertainty=uncertainty)
 
+    def read_in_pieces(self, context):
+        """
+        Open one of the images and its companion planes, to be read when they are sliced.
+
+        Parameters
+        ----------
+        context : `~astrodenoise.filecontext.FrameContext`
+            One of ``contexts``.
+
+        Returns
+        -------
+        ccd : `~astropy.nddata.CCDData` or None
+            The frame; None where that is not possible: packed files, weights (whose level all of
+            the frame tells) and planes of other files.
+        """
+        others = self._planes.uncertainty, self._planes.dq
+        if self._content is not None or context.weight or others != (None, None):
+            return None
+        hdus = fits.open(self._path, memmap=False)  # a memory map would count as memory
+        if isinstance(hdus[context.hdu], fits.CompImageHDU):
+            hdus.close()
+            return None
+        header = hdus[context.hdu].header.copy()
+        ccd = CCDData(
+            FitsSection(hdus[context.hdu]),
+            unit=_unit(header, self._unit, self._path),
+            meta=header,
+        )
+        kind, number = find_uncertainty(hdus, context.hdu)
+        if number is not None:
+            ccd.uncertainty = uncertainty_class(hdus[number], kind)(FitsSection(hdus[number]))
+        number, headers = find_mask(hdus, context.hdu)
+        if number is not None:
+            bits = self._planes.dq_bits
+            ccd.mask = FitsSection(
+                hdus[number], lambda values: bad_pixels(values, headers, bits)
+            )
+        return ccd
+
     def _source(self):
         """Give what `~astropy.io.fits.open` reads: the file, or its unpacked content."""
         return self._path if self._content is None else io.BytesIO(self._content)
@@ -126,6 +173,47 @@ class FitsImages:
             uncertainty_span=None if number is None else _padded(self._spans[number]),
             predicted_span=_padded(self._spans[old[0]]) if old else None,
         )
+
+
+class FitsSection:
+    """
+    The pixels of an image in an open FITS file, read when they are sliced.
+
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.ImageHDU`
+        The image.
+    convert : callable, optional
+        Makes of the values what is wanted.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the image.
+    dtype : `numpy.dtype`
+        Of what is read.
+    """
+
+    def __init__(self, hdu, convert=None):
+        self._section, self._convert = hdu.section, convert
+        self._lock = threading.Lock()
+        self.shape = hdu.shape
+        self.ndim, self.size = len(self.shape), int(np.prod(self.shape))
+        self.dtype = self[(slice(0, 1),) * self.ndim].dtype
+
+    def __getitem__(self, part):
+        """Read a part of the image."""
+        with self._lock:  # one file, one position in it
+            values = self._section[part]
+        return values if self._convert is None else self._convert(values)
+
+    def __array__(self, dtype=None, copy=None):
+        """Read all of the image."""
+        return np.asarray(self[(slice(None),) * self.ndim], dtype=dtype)
+
+    def __deepcopy__(self, memo):
+        """A file is not changed, so that one is enough."""
+        return self
 
 
 def _gunzip(path):

@@ -19,7 +19,9 @@ Any byte order, stride and memory map goes; planes and results are in native byt
 import copy
 import os
 import re
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -30,7 +32,22 @@ from astropy.utils.masked import Masked
 
 from astrodenoise.provenance import write_record
 
-__all__ = ['PLANES', 'Frame', 'open_frame', 'read_card']
+__all__ = [
+    'NOTHING_VALID',
+    'PLANES',
+    'Frame',
+    'Opened',
+    'Window',
+    'array_of',
+    'check_frame',
+    'float_dtype',
+    'is_lazy',
+    'open_frame',
+    'read_card',
+    'read_planes',
+    'saturate_card',
+    'unit_of',
+]
 
 # All that an NDData or CCDData can hold, and what becomes of it.
 PLANES = {
@@ -48,58 +65,83 @@ WHAT_KIND = (  # words that stand beside these: 'Master Dark', 'dome flat', 'Fla
 CALIBRATION_TYPE = re.compile(
     rf'(?=.*(?:{CALIBRATION}))(?:(?:{CALIBRATION}|{WHAT_KIND})[\W\d_]*)+', re.IGNORECASE
 )
+NOTHING_VALID = (
+    'Every pixel of the frame is masked, NaN or infinite; nothing is left to denoise.'
+)
+THREADS = 2  # places that are looked at at once: each takes up to 0.3 GB
 EXPECTED = 'CCDData, NDData, Quantity or numpy array of shape (H, W) or (N, H, W)'
 
 
-@dataclass(eq=False, repr=False)
-class Frame:
+@dataclass(frozen=True, eq=False)
+class Window:
     """
-    The planes of a frame, and the object that they came from.
+    A part of a frame.
 
     Attributes
     ----------
-    data : `numpy.ndarray`, (N, H, W), float32 or float64
-        The pixels in native byte order, every value as it was: masked ones, NaN and infinity, too.
-        Read-only, because it may be the memory of ``original``.
-    valid : `numpy.ndarray`, (N, H, W), bool
-        Neither masked nor non-finite.  What is set to `False` here before `close` comes back
-        exactly as it was.
-    sigma : `numpy.ndarray`, (N, H, W), float32, or `None`
-        Standard deviation in the unit of ``data`` from the object's uncertainty, as it stands
-        there: zeros, NaN and infinities are possible.  `None` where there is none, or one that
-        cannot be a standard deviation.
-    unit : `astropy.units.UnitBase` or `None`
-        Unit of ``data``.
-    integer : bool
-        Whether the pixels came as integers.
-    saturation : float or `None`
-        The header's SATURATE card, if it is a number; taken to be in the unit of ``data``.
-    meta : `astropy.io.fits.Header`, dict or `None`
-        The object's own metadata, not a copy.
-    original : object
-        What `open_frame` was given.
+    data, valid, saturated, sigma, stars : `numpy.ndarray`, (n, h, w)
+        As in `Frame`; the last three may be `None`.
     """
 
     data: np.ndarray
     valid: np.ndarray
+    saturated: np.ndarray | None
     sigma: np.ndarray | None
-    unit: u.UnitBase | None
-    integer: bool
-    saturation: float | None
-    meta: object
-    original: object
+    stars: np.ndarray | None = None
 
-    def __repr__(self):
-        """Say what it is in one line; its arrays would fill a page."""
-        return (
-            f'<Frame of a {type(self.original).__name__}: {self.data.shape} {self.data.dtype}, '
-            f'{np.count_nonzero(self.valid)} valid pixels>'
-        )
+
+class Opened:
+    """
+    What all frames share, wherever their pixels are: what comes in with them and goes out again.
+
+    ``shape``, ``dtype`` and ``window`` are those of `Frame`.
+    """
+
+    def filled(self, remove_noise, known, engine, settings, *, find_stars=False, errors=False):
+        """
+        Have the noise removed, block by block.
+
+        Parameters
+        ----------
+        remove_noise : callable
+            `astrodenoise.removal.remove_noise`.
+        known : list of `astrodenoise.known.Known`
+            Of each plane.
+        engine : `astrodenoise.engine.Engine`
+            The network.
+        settings : `astrodenoise.options.Options`
+            What was asked for.
+        find_stars, errors : bool, optional
+            As for `astrodenoise.removal.remove_noise`.
+
+        Returns
+        -------
+        result : `numpy.ndarray`, (N, H, W)
+            The new pixels.
+        sigma : `numpy.ndarray`, (N, H, W), float32, or None
+            Standard deviation of each pixel, where ``errors`` asks for it.
+        limited : list of int
+            Pixels of each plane that were held back.
+        """
+        result = self.empty(self.dtype)
+        sigma = self.empty(np.dtype(np.float32)) if errors else None
+        limited = [0] * self.shape[0]
+        for block in remove_noise(
+            self, known, engine, settings, find_stars=find_stars, errors=errors
+        ):
+            at = block.planes, block.rows, block.cols
+            result[at] = block.data
+            if errors:
+                sigma[at] = block.error
+            for plane, n_limited in zip(range(*block.planes.indices(len(limited))), block.limited,
+                                        strict=True):  # fmt: skip
+                limited[plane] += n_limited
+        return result, sigma, limited
 
     @property
     def ndim(self):
         """Number of axes of the original: 2 or 3."""
-        return np.ndim(_array_of(self.original))
+        return np.ndim(array_of(self.original))
 
     def value_of(self, thing, name):
         """
@@ -131,6 +173,24 @@ class Frame:
             msg = f'{name} is in {thing.unit}, the frame in {unit}: give it in the same unit'
             raise u.UnitsError(msg) from error
 
+    def wants_sigma(self, uncertainty):
+        """
+        Tell whether `close` makes use of the sigma of each pixel.
+
+        Parameters
+        ----------
+        uncertainty : {'keep', 'predict', None}
+            As for `close`.
+
+        Returns
+        -------
+        wanted : bool
+            Whether the result gets a new uncertainty.
+        """
+        if uncertainty is None or not isinstance(self.original, NDData):
+            return False
+        return uncertainty == 'predict' or self.original.uncertainty is None
+
     def close(self, planes, *, uncertainty='keep', sigma=None, record=None, add_keyword=True):
         """
         Make an object of the original's type around new pixels.
@@ -149,7 +209,7 @@ class Frame:
             has none.  ``'predict'``: ``sigma`` in the class of the original's uncertainty
             (standard deviation where it has none that can be converted).  `None`: none.
         sigma : `numpy.ndarray`, (N, H, W), optional
-            Standard deviation of each pixel in the unit of ``data``.
+            Standard deviation of each pixel in the unit of ``data``.  Handed over, too.
         record : dict, optional
             What was done, for `~astrodenoise.provenance.write_record`.
         add_keyword : bool, str, `ccdproc.Keyword`, dict or `None`, optional
@@ -176,7 +236,8 @@ class Frame:
             raise ValueError(msg)
         pixels = self._finish(planes)
         if sigma is not None:
-            sigma = self._shaped('sigma', sigma).astype(np.float32)  # a copy: it is kept
+            sigma = self._shaped('sigma', sigma)
+            sigma = sigma if sigma.dtype == np.float32 else sigma.astype(np.float32)
         if not isinstance(self.original, NDData):
             return _rewrap(self.original, pixels)
         result = _copy_around(self.original, pixels, uncertainty=uncertainty == 'keep')
@@ -192,11 +253,131 @@ class Frame:
 
     def _shaped(self, name, planes):
         """Give ``planes`` the original's axes."""
-        planes = np.asarray(planes)
-        if planes.shape != self.data.shape:
-            msg = f'{name} has the shape {planes.shape}; expected that of data, {self.data.shape}.'
+        if planes.shape != self.shape:
+            msg = f'{name} has the shape {planes.shape}; expected that of data, {self.shape}.'
             raise ValueError(msg)
         return planes if self.ndim == 3 else planes[0]
+
+    def empty(self, dtype):
+        """
+        Make room for planes.
+
+        Parameters
+        ----------
+        dtype : `numpy.dtype`
+            Of the pixels.
+
+        Returns
+        -------
+        planes : `numpy.ndarray`, (N, H, W)
+            Of any values.
+        """
+        return np.empty(self.shape, dtype)
+
+
+@dataclass(eq=False, repr=False)
+class Frame(Opened):
+    """
+    The planes of a frame, and the object that they came from.
+
+    Attributes
+    ----------
+    data : `numpy.ndarray`, (N, H, W), float32 or float64
+        The pixels in native byte order, every value as it was: masked ones, NaN and infinity, too.
+        Read-only, because it may be the memory of ``original``.
+    valid : `numpy.ndarray`, (N, H, W), bool
+        Neither masked nor non-finite.  What is set to `False` here before `close` comes back
+        exactly as it was.
+    sigma : `numpy.ndarray`, (N, H, W), float32, or `None`
+        Standard deviation in the unit of ``data`` from the object's uncertainty, as it stands
+        there: zeros, NaN and infinities are possible.  `None` where there is none, or one that
+        cannot be a standard deviation.
+    unit : `astropy.units.UnitBase` or `None`
+        Unit of ``data``.
+    integer : bool
+        Whether the pixels came as integers.
+    saturation : float or `None`
+        The header's SATURATE card, if it is a number; taken to be in the unit of ``data``.
+    meta : `astropy.io.fits.Header`, dict or `None`
+        The object's own metadata, not a copy.
+    original : object
+        What `open_frame` was given.
+    saturated : `numpy.ndarray`, (N, H, W), bool, or `None`
+        Pixels that are not valid because they are saturated, once they were looked for.
+    stars : `numpy.ndarray`, (N, H, W), or `None`
+        A given mask of stars that keep their pixels.
+    """
+
+    data: np.ndarray
+    valid: np.ndarray
+    sigma: np.ndarray | None
+    unit: u.UnitBase | None
+    integer: bool
+    saturation: float | None
+    meta: object
+    original: object
+    saturated: np.ndarray | None = field(default=None, kw_only=True)
+    stars: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __repr__(self):
+        """Say what it is in one line; its arrays would fill a page."""
+        return (
+            f'<Frame of a {type(self.original).__name__}: {self.data.shape} {self.data.dtype}, '
+            f'{np.count_nonzero(self.valid)} valid pixels>'
+        )
+
+    @property
+    def shape(self):
+        """Planes, height and width: (N, H, W)."""
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        """Of ``data``."""
+        return self.data.dtype
+
+    def window(self, planes, rows, cols):
+        """
+        Look at a part of the frame.
+
+        Parameters
+        ----------
+        planes, rows, cols : slice
+            The part.
+
+        Returns
+        -------
+        window : `Window`
+            Views of the frame's own arrays.
+        """
+        part = planes, rows, cols
+        others = (
+            None if plane is None else plane[part]
+            for plane in (self.saturated, self.sigma, self.stars)
+        )
+        return Window(self.data[part], self.valid[part], *others)
+
+    def each(self, function, places, windows):
+        """
+        Call a function for several places of the frame.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the frame and a place.
+        places : list
+            What it is called with.
+        windows : list of tuple of slice
+            Planes, rows and columns that it looks at for each of them.
+
+        Returns
+        -------
+        results : list
+            In the order of ``places``.
+        """
+        del windows  # all of the frame is at hand
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(partial(function, self), places))
 
     def _finish(self, planes):
         """Put the new pixels together with those that must come back as they were."""
@@ -237,33 +418,113 @@ def open_frame(ccd):
     astropy.units.UnitsError
         If its unit is logarithmic, or its uncertainty's unit does not fit its own.
     """
+    pixels, _ = _pixels(array_of(ccd))
+    check_frame(ccd, pixels)
+    data, valid, sigma = read_planes(ccd)
+    if not valid.any():
+        raise ValueError(NOTHING_VALID)
+    meta = ccd.meta if isinstance(ccd, NDData) else None
+    integer = pixels.dtype.kind in 'iu'
+    return Frame(data, valid, sigma, unit_of(ccd), integer, saturate_card(meta), meta, ccd)
+
+
+def read_planes(ccd):
+    """
+    Read the planes of a frame, or of a part of one, that was checked.
+
+    Parameters
+    ----------
+    ccd : object
+        As for `open_frame`.
+
+    Returns
+    -------
+    data, valid, sigma : `numpy.ndarray`, (N, H, W)
+        As in `Frame`.
+    """
     nddata = isinstance(ccd, NDData)
-    pixels, masked = _pixels(_array_of(ccd))
-    _check_pixels(pixels)
-    _check_type_cards(ccd.meta if nddata else None)
-    unit = ccd.unit if nddata else getattr(ccd, 'unit', None)
-    _check_unit(unit)
+    pixels, masked = _pixels(array_of(ccd))
     data = pixels if pixels.ndim == 3 else pixels[np.newaxis]
     with np.errstate(over='ignore'):  # a longdouble beyond float64 is infinite, thus not valid
-        data = data.astype(_float_dtype(pixels.dtype), copy=False).view()
+        data = data.astype(float_dtype(pixels.dtype), copy=False).view()
     data.flags.writeable = False
     valid = np.isfinite(data)
     for mask in (masked, ccd.mask if nddata else None):
         if mask is not None:
             mask = np.asarray(mask if np.isscalar(mask) else _pixels(mask)[0], dtype=bool)
             valid &= ~_fitted('mask', mask, pixels.shape, data.shape)
-    if not valid.any():
-        msg = 'Every pixel of the frame is masked, NaN or infinite; nothing is left to denoise.'
-        raise ValueError(msg)
-    meta = ccd.meta if nddata else None
-    sigma = _sigma(ccd, pixels.shape, data.shape) if nddata else None
-    return Frame(
-        data, valid, sigma, unit, pixels.dtype.kind in 'iu', _saturate_card(meta), meta, ccd
-    )
+    return data, valid, _sigma(ccd, pixels.shape, data.shape) if nddata else None
 
 
-def _array_of(ccd):
-    """Take the pixels out of an NDData."""
+def check_frame(ccd, pixels):
+    """
+    Refuse what is no frame of the sky.
+
+    Parameters
+    ----------
+    ccd : object
+        As for `open_frame`.
+    pixels : array
+        Its pixels, of which only shape and dtype are looked at.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        As for `open_frame`.
+    """
+    _check_pixels(pixels)
+    _check_type_cards(ccd.meta if isinstance(ccd, NDData) else None)
+    _check_unit(unit_of(ccd))
+
+
+def unit_of(ccd):
+    """
+    Give the unit of a frame.
+
+    Parameters
+    ----------
+    ccd : object
+        As for `open_frame`.
+
+    Returns
+    -------
+    unit : `~astropy.units.UnitBase` or None
+        None where it has none.
+    """
+    return ccd.unit if isinstance(ccd, NDData) else getattr(ccd, 'unit', None)
+
+
+def is_lazy(ccd):
+    """
+    Tell whether the pixels of an object are still to be computed.
+
+    Parameters
+    ----------
+    ccd : object
+        A frame or an array.
+
+    Returns
+    -------
+    lazy : bool
+        Whether it is or holds a dask array.
+    """
+    return type(array_of(ccd)).__module__.split('.')[0] == 'dask'
+
+
+def array_of(ccd):
+    """
+    Take the pixels out of an NDData.
+
+    Parameters
+    ----------
+    ccd : object
+        As for `open_frame`.
+
+    Returns
+    -------
+    pixels : object
+        Its ``data``, or what was given.
+    """
     return ccd.data if isinstance(ccd, NDData) else ccd
 
 
@@ -348,8 +609,20 @@ def _check_unit(unit):
         raise u.UnitsError(msg)
 
 
-def _float_dtype(dtype):
-    """Find the dtype of the planes: see the table at the top."""
+def float_dtype(dtype):
+    """
+    Find the dtype of the planes: see the table at the top.
+
+    Parameters
+    ----------
+    dtype : `numpy.dtype`
+        Of the input.
+
+    Returns
+    -------
+    dtype : `numpy.dtype`
+        Float32 or float64.
+    """
     small = dtype.itemsize <= (4 if dtype.kind == 'f' else 2)
     return np.dtype(np.float32 if small else np.float64)
 
@@ -425,8 +698,20 @@ def read_card(meta, key):
         return None
 
 
-def _saturate_card(meta):
-    """Read the saturation level, `None` where there is none or no number."""
+def saturate_card(meta):
+    """
+    Read the saturation level from a header.
+
+    Parameters
+    ----------
+    meta : `astropy.io.fits.Header`, dict or `None`
+        The metadata.
+
+    Returns
+    -------
+    level : float or None
+        None where there is none or no number.
+    """
     level = read_card(meta, 'SATURATE')
     if isinstance(level, bool | np.bool_) or not isinstance(level, Real) or not np.isfinite(level):
         return None

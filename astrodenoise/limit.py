@@ -11,14 +11,16 @@ from scipy import ndimage
 
 from astrodenoise.noisemodel import LAGS
 
-__all__ = ['BOXES', 'box_noise', 'hold_back']
+__all__ = ['BOXES', 'REACH', 'box_noise', 'hold_back']
 
 BOXES = (1, 3, 5, 9, 17, 33)
+REACH = 96  # px around a block within which it is decided what is held back
 SAMPLE = 5  # px between the boxes that tell the spread of their means
 MANY = 10  # boxes along a side, below which their spread says nothing
 QUARTER = 0.31864  # of the sizes of a Gaussian's values lie below this many sigma
 PATTERNED = 4.0  # times the noise of a box by its correlation: the most that patterns add
 ROUNDS = 8  # a box's mean can rise again when parts of it are held back for others
+LAST = 0.8  # of its bound: where a box is brought in the last round, to be under it for certain
 
 
 def box_noise(box, correlation):
@@ -91,9 +93,8 @@ def hold_back(r, limit, correlation):
     """
     limited, bounds = None, {}
     for number in range(ROUNDS):
-        if number == ROUNDS - 1:
-            bounds = {box: 0.8 * bound for box, bound in bounds.items()}
-        factor = _factor(r, bounds, limit, correlation)
+        goal = LAST if number == ROUNDS - 1 else 1
+        factor = _factor(r, bounds, limit, correlation, goal)
         if factor is None:
             break
         r *= factor
@@ -114,7 +115,7 @@ def _box_means(r, box):
     return mean
 
 
-def _factor(r, bounds, limit, correlation):
+def _factor(r, bounds, limit, correlation, goal):
     """Factor that brings each box near its bound, None when all are; the first call sets bounds."""
     factor = None
     for box in BOXES:
@@ -124,7 +125,8 @@ def _factor(r, bounds, limit, correlation):
         bound, mean = bounds[box], np.abs(mean)
         if mean.max() <= bound * (1 + 1e-6):
             continue
-        allowed = np.minimum(1, bound / np.maximum(mean, 1e-30)).astype(np.float32)
+        allowed = np.where(mean > bound, goal * bound / np.maximum(mean, 1e-30), 1)
+        allowed = allowed.astype(np.float32)
         if box > 1:  # every pixel obeys the strictest box that holds it; then without steps
             allowed = ndimage.minimum_filter(allowed, box, mode='nearest')
             smooth = ndimage.uniform_filter(allowed, box, mode='nearest')

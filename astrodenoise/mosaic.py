@@ -51,7 +51,7 @@ class MosaicFrame(Frame):
     ----------
     data, valid, sigma : `numpy.ndarray`, (4, h, w)
         As in `astrodenoise.frames.Frame`, plane by plane; ``sigma`` may be `None`.
-    unit, integer, saturation, meta, original : object
+    unit, integer, saturation, saturated, stars, meta, original : object
         As in `astrodenoise.frames.Frame`.
     pattern : str
         Colours of the planes, such as 'RGGB'.
@@ -166,14 +166,14 @@ def as_mosaic(frame, bayer, *, channels=None):
     if not (bayer is None or isinstance(bayer, bool | str)):
         msg = f'bayer must be True, False, None or one of {PATTERNS}, got {bayer!r}'
         raise TypeError(msg)
-    if bayer is None and len(frame.data) == 1:
+    if bayer is None and frame.shape[0] == 1:
         _warn_if_mosaic(frame)
     if bayer is None or bayer is False:
         return frame
-    if len(frame.data) != 1:
+    if frame.shape[0] != 1:
         msg = (
             f'bayer={bayer!r} is about a raw mosaic of shape (H, W), the frame has the shape '
-            f'{frame.data.shape}: leave bayer None, or give one mosaic after the other'
+            f'{frame.shape}: leave bayer None, or give one mosaic after the other'
         )
         raise ValueError(msg)
     if channels == 'joint':
@@ -183,13 +183,16 @@ def as_mosaic(frame, bayer, *, channels=None):
         )
         raise ValueError(msg)
     if bayer is True:
-        pattern = read_pattern(frame.meta, frame.data.shape[1])
+        pattern = read_pattern(frame.meta, frame.shape[1])
         if pattern is None:
             msg = (
                 f'bayer=True takes the pattern from the header, which has none in '
                 f'{", ".join(PATTERN_CARDS)}: give it, bayer={PATTERNS[0]!r}'
             )
             raise ValueError(msg)
+    if frame.data is None:
+        msg = f'bayer={bayer!r} needs the mosaic in memory: pass ccd.compute(), or a smaller part'
+        raise ValueError(msg)
     return _split(frame, _checked(pattern, 'bayer'))
 
 

@@ -7,25 +7,27 @@ and its level is compared with what the frame itself shows.
 """
 
 import logging
-import warnings
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
-from astrodenoise.background import fill_nearest
 from astrodenoise.estimate import MIN_PIXELS, measure_plane
-from astrodenoise.exceptions import NoiseMismatchWarning
-from astrodenoise.noisemodel import FrameNoise, PlaneNoise, signal_level
+from astrodenoise.noisemodel import FrameNoise, PlaneNoise
+from astrodenoise.sigmaplane import TOLERANCE, level_factor, sample_of, sigma_plane
 from astrodenoise.validity import invalid_pixels
 
-__all__ = ['frame_noise', 'leave_out_invalid', 'measure_noise']
+__all__ = [
+    'check_kind',
+    'fitted',
+    'frame_noise',
+    'leave_out_invalid',
+    'measure_noise',
+    'noise_as_told',
+    'noise_of_plane',
+    'sigma_of',
+]
 
 log = logging.getLogger(__name__)
-
-TOLERANCE = 0.15  # beyond this the frame's own level of noise counts
-SMOOTH = 5  # px, box over which a given variance is averaged
-LAW_SAMPLE = 200_000  # pixels that tell the law of a given plane
 
 
 def leave_out_invalid(frame, *, saturation=None):
@@ -41,16 +43,17 @@ def leave_out_invalid(frame, *, saturation=None):
 
     Returns
     -------
-    validity : list of `astrodenoise.validity.Validity`
-        What was found, one per plane.
+    saturated : `numpy.ndarray`, (N, H, W), bool
+        The pixels among them that are saturated.
     """
     if saturation is None:
         saturation = frame.saturation
-    found = []
-    for data, valid in zip(frame.data, frame.valid, strict=True):
-        found.append(invalid_pixels(data, valid, saturation=saturation))
-        valid &= ~found[-1].invalid
-    return found
+    saturated = np.empty_like(frame.valid)
+    for data, valid, at_top in zip(frame.data, frame.valid, saturated, strict=True):
+        found = invalid_pixels(data, valid, saturation=saturation)
+        valid &= ~found.invalid
+        at_top[...] = found.saturated
+    return saturated
 
 
 def measure_noise(ccd, *, saturation=None):
@@ -119,33 +122,97 @@ def frame_noise(frame, noise, levels):
         source = 'given'
     unit = '' if frame.unit is None else str(frame.unit)
     if isinstance(noise, FrameNoise):
-        return _fitted(noise, frame)
-    if isinstance(noise, str) and noise != 'measure':
-        msg = f"noise must be 'measure', a number, an array or the like, got {noise!r}"
-        raise ValueError(msg)
+        return fitted(noise, frame)
+    check_kind(noise)
     planes = []
     for number, (data, good, level) in enumerate(zip(frame.data, frame.valid, levels, strict=True)):
         if isinstance(noise, str):
             planes.append(measure_plane(data, good, integer=frame.integer, level=level))
             continue
         measured = _measured_or_none(data, good, frame, level)
-        if isinstance(noise, tuple):
-            planes.append(_from_gain(noise, frame, data, good, measured))
-            continue
-        sigma = _sigma_of(noise, frame, number)
-        if sigma.ndim == 0:
-            planes.append(_told(float(sigma), data, good, measured, source))
+        sky = _median(data[good]) if measured is None else measured.sky
+        sigma = None if isinstance(noise, tuple) else sigma_of(noise, frame)
+        if sigma is None or sigma.ndim == 0:
+            told = noise if sigma is None else float(sigma)
+            planes.append(noise_as_told(told, frame, measured, source, data.shape, sky))
         else:
-            planes.append(_from_plane(sigma, data, good, level, measured, source))
+            planes.append(_from_plane(sigma[number], data, good, level, measured, source))
     return FrameNoise(tuple(planes), unit)
 
 
-def _fitted(noise, frame):
-    """Check that a measured noise fits a frame; on a crop its map and profiles do not hold."""
-    if len(noise.planes) != len(frame.data):
-        msg = f'noise= holds {len(noise.planes)} planes, the frame has {len(frame.data)}'
+def check_kind(noise):
+    """
+    Raise unless a text is 'measure'.
+
+    Parameters
+    ----------
+    noise : object
+        As `astrodenoise.denoise` takes it.
+
+    Raises
+    ------
+    ValueError
+        If it is another text.
+    """
+    if isinstance(noise, str) and noise != 'measure':
+        msg = f"noise must be 'measure', a number, an array or the like, got {noise!r}"
         raise ValueError(msg)
-    shape = tuple(frame.data.shape[1:])
+
+
+def noise_as_told(told, frame, measured, source, shape, sky):
+    """
+    Make the noise of a plane from a number of sigma, or from gain and read noise.
+
+    Parameters
+    ----------
+    told : float or tuple
+        What was given.
+    frame : `astrodenoise.frames.Frame`
+        The frame.
+    measured : `astrodenoise.noisemodel.PlaneNoise` or None
+        What the plane shows, None where that cannot be known.
+    source : str
+        Where a number came from.
+    shape : tuple of int
+        Of the plane.
+    sky : float
+        Its level.
+
+    Returns
+    -------
+    noise : `astrodenoise.noisemodel.PlaneNoise`
+        In the unit of the data.
+    """
+    if isinstance(told, tuple):
+        return _from_gain(told, frame, measured, shape, sky)
+    return _told(told, measured, source, shape, sky)
+
+
+def fitted(noise, frame):
+    """
+    Check that a measured noise fits a frame; on a crop its map and profiles do not hold.
+
+    Parameters
+    ----------
+    noise : `FrameNoise`
+        What was given.
+    frame : `astrodenoise.frames.Frame`
+        The frame.
+
+    Returns
+    -------
+    noise : `FrameNoise`
+        Of the frame's shape.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of planes, or holds a plane of sigma of another shape.
+    """
+    if len(noise.planes) != frame.shape[0]:
+        msg = f'noise= holds {len(noise.planes)} planes, the frame has {frame.shape[0]}'
+        raise ValueError(msg)
+    shape = tuple(frame.shape[1:])
     planes = []
     for plane in noise.planes:
         if plane.shape != shape:
@@ -164,8 +231,27 @@ def _measured_or_none(data, good, frame, level):
     return measure_plane(data, good, integer=frame.integer, level=level)
 
 
-def _sigma_of(noise, frame, number):
-    """One plane's sigma in the unit of the data, of no dimension or (H, W)."""
+def sigma_of(noise, frame):
+    """
+    Give a sigma in the unit of the data.
+
+    Parameters
+    ----------
+    noise : float, array, `~astropy.units.Quantity` or `~astropy.nddata.NDUncertainty`
+        What was given.
+    frame : `astrodenoise.frames.Frame`
+        The frame.
+
+    Returns
+    -------
+    sigma : `numpy.ndarray`, () or (N, H, W)
+        One for all pixels, or one for each.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        If it is none of these, is not positive, or does not fit the frame.
+    """
     from astropy.nddata import NDUncertainty, StdDevUncertainty
 
     if isinstance(noise, NDUncertainty):
@@ -174,7 +260,9 @@ def _sigma_of(noise, frame, number):
         noise = noise.array if unit is None else noise.array * noise.unit
     noise = frame.value_of(noise, 'noise')
     try:
-        sigma = np.asarray(noise, dtype=np.float64)
+        sigma = np.asarray(noise)
+        if sigma.dtype.kind not in 'fiu' or sigma.dtype.itemsize > 8:
+            sigma = sigma.astype(np.float64)
     except (TypeError, ValueError) as error:
         msg = (
             'noise must be None, "measure", a number or array of sigma, an NDUncertainty, a '
@@ -186,22 +274,23 @@ def _sigma_of(noise, frame, number):
             msg = f'noise must be a positive number of sigma, got {float(sigma)}'
             raise ValueError(msg)
         return sigma
-    if sigma.shape == frame.data.shape:
-        return sigma[number]
-    if sigma.shape == frame.data.shape[1:]:
-        return sigma
-    msg = f'noise has shape {sigma.shape}, the frame {frame.data.shape[1:]}: they must agree'
+    if sigma.shape in (frame.shape, frame.shape[1:]):
+        return np.broadcast_to(sigma, frame.shape)
+    msg = f'noise has shape {sigma.shape}, the frame {frame.shape[1:]}: they must agree'
     raise ValueError(msg)
 
 
-def _told(sigma, data, good, measured, source):
+def _median(values):
+    return float(np.median(values)) if values.size else 0.0
+
+
+def _told(sigma, measured, source, shape, sky):
     """A number of sigma is an order; what the frame shows only describes its correlation."""
     shown = 1.0 if measured is None else measured.evidence(sigma)
     if shown < 1:
         log.info('sigma %g was given, the frame shows no such noise: it stays as it is', sigma)
     if measured is None or shown < 1:
-        sky = float(np.median(data[good])) if good.any() else 0.0
-        return PlaneNoise(data.shape, sky, sigma, source=source, shown=shown)
+        return PlaneNoise(shape, sky, sigma, source=source, shown=shown)
     if abs(np.log(measured.sigma / sigma)) > np.log1p(TOLERANCE):
         log.info('sigma %g was given, %g is measured: the given one is used', sigma, measured.sigma)
     return measured.told(
@@ -209,89 +298,56 @@ def _told(sigma, data, good, measured, source):
     )
 
 
-def _plane_law(level, variance):
-    """Straight law of a plane's variance against the signal: (start, slope), slope 0 if none."""
-    step = max(1, level.size // LAW_SAMPLE)
-    level, variance = level[::step], variance[::step]
-    order = np.argsort(level)
-    n_bins = min(32, level.size // 20)
-    if n_bins < 4:
-        return float(np.median(variance)), 0.0
-    x, y = (
-        np.array([np.median(part) for part in np.array_split(a[order], n_bins)])
-        for a in (level, variance)
-    )
-    centre = x.mean()
-    slope, middle = np.polyfit(x - centre, y, 1)
-    start = middle - slope * centre
-    if slope * (x[-1] - x[0]) < 0.05 * np.median(y):
-        return float(np.median(variance)), 0.0
-    return float(start), float(slope)
-
-
-def _smoothed_plane(sigma, data, good, background):
-    """
-    Smooth a plane of sigma over 5 px without diluting the cores of stars.
-
-    Its law of the signal is divided out first and multiplied back afterwards.
-    """
-    known = good & np.isfinite(sigma) & (sigma > 0)
-    if not known.any():
-        msg = 'noise holds no positive finite sigma at any usable pixel: pass noise="measure"'
-        raise ValueError(msg)
-    first = float(np.median(sigma[known]))
-    signal = signal_level(np.where(good, data, background), background, first)
-    unit = first**2
-    variance = np.where(known, sigma, first) ** 2 / unit
-    start, slope = _plane_law(signal[known], variance[known])
-    floor = 0.1 * float(np.quantile(variance[known], 0.02))
-    law = np.maximum(start + slope * signal, floor)
-    relative = fill_nearest(variance / law, known)
-    relative = ndimage.uniform_filter(relative, SMOOTH, mode='nearest')
-    return np.sqrt(np.maximum(relative, 1e-12) * law) * first
-
-
 def _from_plane(sigma, data, good, level, measured, source):
     """Noise from a plane of sigma, its level checked against the frame's own."""
     background = level.fine_whole()
-    plane = _smoothed_plane(sigma, data, good, background)
-    noise = measured or PlaneNoise(data.shape, float(np.median(data[good])), 1.0)
+    reading = sigma_plane(sample_of(sigma, data, good, background))
+    plane = reading.smoothed(sigma, data, good, background)
     if measured is not None:
-        plane = plane / _mismatch(plane, measured, good, background)
+        own = float(np.median(measured.sigma_at(background)[good]))
+        given = float(np.median(plane[good]))
+        reading = replace(reading, factor=level_factor(given, own, measured))
+        plane = plane / plane.dtype.type(reading.factor)
     near_sky = good & (background <= np.median(background[good]))
     at_sky = float(np.median(plane[near_sky] if near_sky.any() else plane[good]))
-    kind = np.float32 if 1e-30 < at_sky < 1e30 else np.float64
+    sky = _median(data[good]) if measured is None else measured.sky
+    return noise_of_plane(at_sky, measured, source, data.shape, sky, plane=plane)
+
+
+def noise_of_plane(at_sky, measured, source, shape, sky, *, plane=None):
+    """
+    Make the noise of a plane whose sigma was given for each pixel.
+
+    Parameters
+    ----------
+    at_sky : float
+        Sigma at the level of the sky.
+    measured : `astrodenoise.noisemodel.PlaneNoise` or None
+        What the plane shows, None where that cannot be known.
+    source : str
+        Where it came from.
+    shape : tuple of int
+        Of the plane.
+    sky : float
+        Its level.
+    plane : `numpy.ndarray`, (H, W), optional
+        Sigma of each pixel, where it is kept.
+
+    Returns
+    -------
+    noise : `astrodenoise.noisemodel.PlaneNoise`
+        In the unit of the data.
+    """
+    noise = measured or PlaneNoise(shape, sky, 1.0)
     return noise.told(
-        at_sky, plane=plane.astype(kind), levels=[noise.sky], law=[1.0], slope=0.0, grid=[[1.0]],
+        at_sky, plane=plane, levels=[noise.sky], law=[1.0], slope=0.0, grid=[[1.0]],
         source=source, shown=1.0 if measured is None else measured.evidence(at_sky),
     )  # fmt: skip
 
 
-def _mismatch(plane, measured, good, background):
-    """Factor by which a given sigma is too large, 1 within the tolerance; warns beyond it."""
-    own = measured.sigma_at(background)
-    given, own = float(np.median(plane[good])), float(np.median(own[good]))
-    if own == 0 or measured.evidence(measured.sigma * given / own) < 1:
-        message = 'the frame shows no noise of that size and stays nearly as it is'
-        factor = 1.0
-    elif abs(np.log(given / own)) > np.log1p(TOLERANCE):
-        message = "the measured level is used, with the given plane's shape"
-        factor = given / own
-    else:
-        return 1.0
-    warnings.warn(
-        f'the given noise has a median sigma of {given:.4g}, the frame itself shows {own:.4g}: '
-        f'{message}',
-        NoiseMismatchWarning,
-        stacklevel=5,
-    )
-    return factor
-
-
-def _from_gain(pair, frame, data, good, measured):
+def _from_gain(pair, frame, measured, shape, sky):
     """Noise of a single exposure from its gain and read noise, the sky still in it."""
     gain, read_noise = _gain_and_read_noise(pair, frame)
-    sky = measured.sky if measured is not None else float(np.median(data[good]))
     n_combined = _number(frame.meta, 'NCOMBINE')
     if sky <= 0 or (n_combined or 1) > 1:
         reason = f'its sky is {sky:.4g}' if sky <= 0 else f'NCOMBINE is {n_combined:g}'
@@ -302,12 +358,10 @@ def _from_gain(pair, frame, data, good, measured):
         raise ValueError(msg)
     at_zero = max(read_noise**2, 0.01 * sky) / gain**2
     at_sky = read_noise**2 / gain**2 + sky / gain
-    noise = measured or PlaneNoise(data.shape, sky, 1.0)
+    noise = measured or PlaneNoise(shape, sky, 1.0)
     sigma = float(np.sqrt(at_sky))
     if measured is not None:
-        flat = np.full((1, 1), sigma)
-        sigma /= _mismatch(flat, replace(measured, shape=(1, 1), grid=[[1.0]], plane=None),
-                           np.ones((1, 1), bool), np.full((1, 1), sky))
+        sigma /= level_factor(sigma, measured.sigma, measured)
     return noise.told(
         sigma, levels=[0.0], law=[at_zero / at_sky], slope=1 / gain / at_sky, grid=[[1.0]],
         source='gain, read noise',

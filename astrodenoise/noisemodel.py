@@ -53,6 +53,8 @@ class PlaneNoise:
         'measured', 'given', 'uncertainty' or 'gain, read noise'.
     plane : `numpy.ndarray` or None
         A given sigma of each pixel, smoothed; when set, it stands for map and law.
+    first : tuple of int
+        Row and column of the map with which this part of a plane begins.
     shown : float
         Share of what is predicted that is taken: less than 1 where the frame does not show the
         noise that it is told to have.
@@ -73,6 +75,32 @@ class PlaneNoise:
     source: str = 'measured'
     plane: np.ndarray | None = None
     shown: float = 1.0
+    first: tuple = (0, 0)
+
+    def part(self, rows, cols):
+        """
+        Give the noise of a part of the plane.
+
+        Parameters
+        ----------
+        rows, cols : slice
+            The part, with its ends.
+
+        Returns
+        -------
+        noise : `PlaneNoise`
+            Of that shape.
+        """
+        if (rows.start, rows.stop, cols.start, cols.stop) == (0, self.shape[0], 0, self.shape[1]):
+            return self
+        return replace(
+            self,
+            shape=(rows.stop - rows.start, cols.stop - cols.start),
+            rows=self.rows[rows],
+            columns=self.columns[cols],
+            plane=None if self.plane is None else self.plane[rows, cols],
+            first=(self.first[0] + rows.start, self.first[1] + cols.start),
+        )
 
     @property
     def even(self):
@@ -102,9 +130,13 @@ class PlaneNoise:
             variance += self.slope * np.maximum(level - self.levels[-1], 0)
             relative = np.sqrt(variance).astype(np.float32)
         if len(self.grid) > 1 or len(self.grid[0]) > 1:
-            relative *= _expand(np.asarray(self.grid), self.shape)
-        # the unit of the data can leave float32's range before it is divided out
-        return (relative * self.sigma).astype(_float_type(self.sigma))
+            relative *= _expand(np.asarray(self.grid), self.shape, self.first)
+        return (relative * self.sigma).astype(self.sigma_type)
+
+    @property
+    def sigma_type(self):
+        """Type of sigmas: the unit of the data can leave float32's range."""
+        return np.float32 if 1e-30 < abs(self.sigma) < 1e30 else np.float64
 
     def evidence(self, sigma):
         """
@@ -220,21 +252,16 @@ class FrameNoise:
         content = json.loads(text)
         planes = []
         for entry in content['planes']:
-            entry['shape'] = tuple(entry['shape'])
+            entry.update({key: tuple(entry[key]) for key in ('shape', 'first') if key in entry})
             planes.append(PlaneNoise(**entry))
         return cls(tuple(planes), content['unit'])
 
 
-def _float_type(value):
-    """Float32 where ``value`` fits it well, else float64."""
-    return np.float32 if 1e-30 < abs(value) < 1e30 else np.float64
-
-
-def _expand(grid, shape):
+def _expand(grid, shape, first):
     """Blow the map's blocks up to pixels, bilinear (float32)."""
     axes = []
-    for n, length in zip(grid.shape, shape, strict=True):
-        at = np.clip((np.arange(length) + 0.5) / MAP_BLOCK - 0.5, 0, n - 1)
+    for n, length, start in zip(grid.shape, shape, first, strict=True):
+        at = np.clip((np.arange(start, start + length) + 0.5) / MAP_BLOCK - 0.5, 0, n - 1)
         low = np.minimum(at.astype(np.intp), max(n - 2, 0))
         axes.append((low, np.minimum(low + 1, n - 1), (at - low).astype(np.float32)))
     (y0, y1, fy), (x0, x1, fx) = axes

@@ -49,7 +49,7 @@ def check_star_mask(star_mask, frame):
             f'{type(star_mask).__name__} of dtype {values.dtype}'
         )
         raise TypeError(msg)
-    shape = frame.data.shape
+    shape = frame.shape
     if values.shape not in (shape, shape[1:]):
         msg = f'star_mask has the shape {values.shape}, the frame {shape[3 - frame.ndim :]}'
         raise ValueError(msg)
@@ -62,7 +62,7 @@ def check_star_mask(star_mask, frame):
     return np.broadcast_to(values.astype(np.float32), shape)
 
 
-def stars_of(plane, saturated):
+def stars_of(plane, part, saturated):
     """
     Make the mask of a plane's stars.
 
@@ -70,41 +70,45 @@ def stars_of(plane, saturated):
     ----------
     plane : `astrodenoise.features.NormalisedPlane`
         The plane before its noise is removed.
+    part : tuple of slice
+        Rows and columns that are looked at.
     saturated : `numpy.ndarray`, (H, W), bool
-        Pixels that belong to stars though they are not valid.
+        Pixels of the plane that belong to stars though they are not valid.
 
     Returns
     -------
-    mask : `numpy.ndarray`, (H, W), float32
-        As `astrodenoise.star_mask` makes it; zeros where nothing can be measured.
+    mask : `numpy.ndarray`, float32
+        Of the part, as `astrodenoise.star_mask` makes it.
     """
-    if plane.missing:
-        return np.zeros(plane.data.shape, np.float32)
     # what neighbours share is not averaged out at the scales of stars
     correlated = np.sqrt(max(1.0, 1 + 2 * sum(plane.noise.correlation)))
     sigma = np.broadcast_to(plane.sigma * correlated, plane.data.shape)
-    return mask_stars(plane.data, sigma, valid=plane.valid, saturated=saturated)
+    return mask_stars(
+        plane.data[part], sigma[part], valid=plane.valid[part], saturated=saturated[part]
+    )
 
 
-def kept_share(mask, plane, r):
+def kept_share(mask, plane, part, r):
     """
     Give the share of the noise that each pixel keeps.
 
     Parameters
     ----------
-    mask : `numpy.ndarray`, (H, W)
+    mask : `numpy.ndarray`, (h, w)
         0 to 1, the stars.
     plane : `astrodenoise.features.NormalisedPlane`
         The plane.
-    r : `numpy.ndarray`, (H, W)
+    part : tuple of slice
+        Rows and columns of the plane that ``mask`` and ``r`` are of.
+    r : `numpy.ndarray`, (h, w)
         Its noise in units of sigma.
 
     Returns
     -------
-    share : `numpy.ndarray`, (H, W), float32
+    share : `numpy.ndarray`, (h, w), float32
         The mask times ``light / (light + 5)``, with the star's light over its surroundings in units
         of sigma and without noise: 0 outside of stars, towards 1 in the cores of bright ones.
     """
-    light = (plane.data - plane.level.fine_whole()) / plane.sigma - r
-    light = np.maximum(np.where(plane.valid, light, 0), 0)
+    light = plane.contrast(part) - r
+    light = np.maximum(np.where(plane.valid[part], light, 0), 0)
     return (mask * light / (light + HALF)).astype(np.float32)

@@ -81,7 +81,7 @@ def star_mask(ccd, *, n_sigma=5.0, noise=None, saturation=None, dilate=1.0, blur
     if saturation is not None:
         saturation = frame.value_of(saturation, 'saturation')
         _check_number('saturation', saturation, 'of any sign')
-    reasons = leave_out_invalid(frame, saturation=saturation)
+    at_top = leave_out_invalid(frame, saturation=saturation)
     levels = [local_level(*plane) for plane in zip(frame.data, frame.valid, strict=True)]
     measured = frame_noise(frame, noise, levels)
     factors = LUMINANCE if len(frame.data) == 3 else (1.0,)
@@ -98,7 +98,7 @@ def star_mask(ccd, *, n_sigma=5.0, noise=None, saturation=None, dilate=1.0, blur
         return np.zeros(frame.data.shape[1:], np.float32)
     return mask_stars(
         image, np.sqrt(variance), n_sigma=n_sigma, valid=frame.valid.all(axis=0),
-        saturated=np.any([r.saturated for r in reasons], axis=0), dilate=dilate, blur=blur,
+        saturated=at_top.any(axis=0), dilate=dilate, blur=blur,
     )  # fmt: skip
 
 

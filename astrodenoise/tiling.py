@@ -18,7 +18,7 @@ from operator import index
 
 import numpy as np
 
-__all__ = ['blend_tiles', 'n_tiles', 'tile_starts', 'window']
+__all__ = ['Blender', 'batched', 'blend_tiles', 'n_tiles', 'tile_starts', 'window']
 
 BLENDS = ('gaussian', 'none')
 MAX_OVERLAP = 0.75
@@ -66,7 +66,7 @@ def tile_starts(n, tile_size, overlap):
 
 def n_tiles(shape, tile_size, overlap):
     """
-    Count the tiles of a frame, without the copies that fill up a last batch.
+    Count the tiles of a frame.
 
     Parameters
     ----------
@@ -143,9 +143,9 @@ def blend_tiles(shape, cut, predict, *, n_out, tile_size=256, overlap=0.25, blen
         ``cut(rows, cols)`` gives the network's input, ``(C, len(rows), len(cols))`` float32; the
         arguments are integer index arrays into the frame, mirrored at its borders.
     predict : callable
-        ``predict(batch)`` takes ``(batch_size, C, tile_size, tile_size)`` float32 and gives
-        ``(batch_size, n_out, tile_size, tile_size)``.  The next call gets the same array, filled
-        anew.  The last batch is filled up with copies of its last tile.
+        ``predict(batch)`` takes ``(B, C, tile_size, tile_size)`` float32, B being ``batch_size`` or
+        less, and gives ``(B, n_out, tile_size, tile_size)``.  The next call may get the same array,
+        filled anew.
     n_out : int
         Number of planes that ``predict`` gives.
     tile_size, overlap : int, float, optional
@@ -169,29 +169,181 @@ def blend_tiles(shape, cut, predict, *, n_out, tile_size=256, overlap=0.25, blen
     ValueError
         If an argument is outside its range, or ``cut`` or ``predict`` gives a wrong shape.
     """
-    height, width = _check_shape(shape)
-    _check_grid(tile_size, overlap)
-    _check_blend(blend, overlap)
-    _check_count('n_out', n_out)
+    blender = Blender(shape, n_out=n_out, tile_size=tile_size, overlap=overlap, blend=blend)
     _check_count('batch_size', batch_size)
-    weights = window(tile_size, blend)
-    tops, row_weight = _lay_tiles(height, weights, overlap)
-    lefts, col_weight = _lay_tiles(width, weights, overlap)
-    tiles = [(top, left) for top in tops for left in lefts]
-    batches = [tiles[i:i + batch_size] for i in range(0, len(tiles), batch_size)]
-
-    accumulator = np.zeros((n_out, height, width), dtype=np.float32)
-    tile_weight = np.outer(weights, weights)
-    batch = None
+    tiles = blender.hand_out(shape[0])
+    blender.reserve(tiles)
+    batches = batched(tiles, batch_size)
     for corners in batches if progress_bar is None else progress_bar(batches):
-        batch = _fill_batch(batch, corners, cut, shape, tile_size, batch_size)
+        blender.add(corners, cut, predict)
+    return blender.rows(0, shape[0])
+
+
+def batched(tiles, batch_size):
+    """
+    Put tiles into batches.
+
+    Parameters
+    ----------
+    tiles : list
+        The tiles.
+    batch_size : int
+        Tiles in a batch; the last one may have less.
+
+    Returns
+    -------
+    batches : list of list
+        All tiles in their order.
+    """
+    return [tiles[i:i + batch_size] for i in range(0, len(tiles), batch_size)]
+
+
+class Blender:
+    """
+    The tiles of a region of a frame from above to below, and what they predict.
+
+    Only the rows between the first that are still wanted and the last tile's end are held, and a
+    pixel is the sum of the same tiles in the same order whatever the region is: the same bits.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height H and width W of the frame in pixels.
+    n_out : int
+        Number of planes that are predicted.
+    tile_size, overlap : int, float, optional
+        As for `tile_starts`.
+    blend : {'gaussian', 'none'}, optional
+        As for `blend_tiles`.
+    columns : tuple of int, optional
+        First column of the region and the one behind its last; all by default.
+    first_row : int, optional
+        First row of the region.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `blend_tiles`.
+    """
+
+    def __init__(self, shape, *, n_out, tile_size=256, overlap=0.25, blend='gaussian', columns=None,
+                 first_row=0):
+        self._shape = height, width = _check_shape(shape)
+        _check_grid(tile_size, overlap)
+        _check_blend(blend, overlap)
+        _check_count('n_out', n_out)
+        weights = window(tile_size, blend)
+        tops, self._row_weight = _lay_tiles(height, weights, overlap)
+        lefts, self._column_weight = _lay_tiles(width, weights, overlap)
+        self._tile_weight, self._size = np.outer(weights, weights), tile_size
+        self._columns = (0, width) if columns is None else columns
+        self._tops = [top for top in tops if top + tile_size > first_row]
+        self._lefts = [left for left in lefts
+                       if left < self._columns[1] and left + tile_size > self._columns[0]]
+        self._first = first_row
+        self._sums = np.zeros((n_out, 0, self._columns[1] - self._columns[0]), np.float32)
+        self._batch = None
+
+    def hand_out(self, stop):
+        """
+        Hand out the tiles that rows need.
+
+        Parameters
+        ----------
+        stop : int
+            The row behind the last that is wanted.
+
+        Returns
+        -------
+        corners : list of tuple of int
+            First row and column of each tile that was not handed out before, in row-major order;
+            below 0 in the padding.
+        """
+        ready = [top for top in self._tops if top < stop]
+        self._tops = self._tops[len(ready):]
+        return [(top, left) for top in ready for left in self._lefts]
+
+    def reserve(self, corners):
+        """
+        Make room for the sums of some tiles, before the first of them is added.
+
+        Parameters
+        ----------
+        corners : list of tuple of int
+            What `hand_out` gave.
+        """
+        stop = max((min(top + self._size, self._shape[0]) for top, _ in corners), default=0)
+        n_out, held, width = self._sums.shape
+        if stop > self._first + held:
+            sums = np.zeros((n_out, stop - self._first, width), np.float32)
+            sums[:, :held] = self._sums
+            self._sums = sums
+
+    def add(self, corners, cut, predict):
+        """
+        Predict some tiles and add them to the sums.
+
+        Parameters
+        ----------
+        corners : list of tuple of int
+            What `hand_out` gave, in its order; tiles that no pixel needs may be left out.
+        cut, predict : callable
+            As for `blend_tiles`.
+
+        Raises
+        ------
+        ValueError
+            If ``cut`` or ``predict`` gives a wrong shape.
+        """
+        batch = self._cut(corners, cut)
         predicted = np.asarray(predict(batch))
-        _check_array('predict', predicted, (batch_size, n_out, tile_size, tile_size))
-        for corner, prediction in zip(corners, predicted, strict=False):  # drops the surplus
-            _add_tile(accumulator, prediction, tile_weight, *corner)
-    for y, weight in enumerate(row_weight):  # row by row: no weight map of the frame's size
-        accumulator[:, y] /= weight * col_weight
-    return accumulator
+        n_out, size = len(self._sums), self._size
+        _check_array('predict', predicted, (len(corners), n_out, size, size))
+        for (top, left), prediction in zip(corners, predicted, strict=True):
+            corner = top - self._first, left - self._columns[0]
+            _add_tile(self._sums, prediction, self._tile_weight, *corner)
+
+    def rows(self, first, stop, *, keep=None):
+        """
+        Give finished rows.
+
+        Parameters
+        ----------
+        first, stop : int
+            The first row and the one behind the last; all tiles that `hand_out` names for them must
+            have been added.
+        keep : int, optional
+            Row from which on all are wanted again later; the others are forgotten.
+
+        Returns
+        -------
+        blended : `numpy.ndarray`
+            Shape ``(n_out, stop - first, columns of the region)``, float32, in the units of
+            ``predict``.
+        """
+        column_weight = self._column_weight[slice(*self._columns)]
+        start = self._first
+        if keep is None:
+            blended, self._sums = self._sums[:, first - start:stop - start], None
+        else:
+            blended = self._sums[:, first - start:stop - start].copy()
+            self._sums, self._first = self._sums[:, keep - start:], keep
+        for y, weight in enumerate(self._row_weight[first:stop]):  # no weight map of that size
+            blended[:, y] /= weight * column_weight
+        return blended
+
+    def _cut(self, corners, cut):
+        """Cut tiles into the batch, which is made once."""
+        size, shape = self._size, self._shape
+        for i, (top, left) in enumerate(corners):
+            tile = np.asarray(cut(_mirrored(top, size, shape[0]), _mirrored(left, size, shape[1])))
+            if self._batch is None or len(self._batch) < len(corners):
+                n_in = len(tile) if tile.ndim == 3 else 1
+                _check_array('cut', tile, (n_in, size, size))
+                self._batch = np.empty((len(corners), *tile.shape), dtype=np.float32)
+            _check_array('cut', tile, self._batch.shape[1:])
+            self._batch[i] = tile
+        return self._batch[:len(corners)]
 
 
 def _lay_tiles(n, weights, overlap):
@@ -210,29 +362,14 @@ def _mirrored(start, size, n):
     return np.minimum(position, period - position)
 
 
-def _fill_batch(batch, corners, cut, shape, tile_size, batch_size):
-    """Cut tiles into ``batch`` (made at the first call) and fill it up with the last one."""
-    for i, (top, left) in enumerate(corners):
-        tile = np.asarray(cut(_mirrored(top, tile_size, shape[0]),
-                              _mirrored(left, tile_size, shape[1])))
-        if batch is None:
-            n_in = len(tile) if tile.ndim == 3 else 1
-            _check_array('cut', tile, (n_in, tile_size, tile_size))
-            batch = np.empty((batch_size, *tile.shape), dtype=np.float32)
-        _check_array('cut', tile, batch.shape[1:])
-        batch[i] = tile
-    batch[len(corners):] = batch[len(corners) - 1]
-    return batch
-
-
-def _add_tile(accumulator, prediction, tile_weight, top, left):
-    """Add the part of a weighted prediction that lies in the frame."""
+def _add_tile(sums, prediction, tile_weight, top, left):
+    """Add the part of a weighted prediction that lies in the region."""
     size = len(tile_weight)
-    height, width = accumulator.shape[1:]
-    rows = slice(max(top, 0), min(top + size, height))
-    cols = slice(max(left, 0), min(left + size, width))
+    height, width = sums.shape[1:]
+    rows = slice(max(top, 0), max(min(top + size, height), 0))
+    cols = slice(max(left, 0), max(min(left + size, width), 0))
     inside = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
-    accumulator[:, rows, cols] += prediction[:, *inside] * tile_weight[inside]
+    sums[:, rows, cols] += prediction[:, *inside] * tile_weight[inside]
 
 
 def _check_shape(shape):

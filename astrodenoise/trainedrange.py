@@ -46,40 +46,37 @@ def star_fwhm(plane):
     return fwhm if len(y) >= FEWEST else np.nan
 
 
-def frame_range(planes):
+def frame_range(known, planes):
     """
     Measure what a card's trained range speaks of.
 
     Parameters
     ----------
+    known : list of `astrodenoise.known.Known`
+        What is known of the planes that are denoised together.
     planes : list of `astrodenoise.features.NormalisedPlane`
-        The planes that are denoised together.
+        Their middles, or the whole planes.
 
     Returns
     -------
     found : dict of str to `numpy.ndarray`
         Key of the range to the values of the planes; what cannot be told is left out.
     """
-    planes = [plane for plane in planes if not plane.missing]
-    if not planes:
+    pairs = [pair for pair in zip(known, planes, strict=True) if not pair[0].missing]
+    if not pairs:
         return {}
+    noises = [one.noise for one, _ in pairs]
     found = {
-        'fwhm': np.array([star_fwhm(plane) for plane in planes]),
-        'correlation': np.array([neighbour_correlation(p.noise.correlation) for p in planes]),
-        'sigma_per_step': np.array([p.noise.sigma / p.noise.step for p in planes if p.noise.step]),
-        'level': np.array([_level(plane) for plane in planes]),
-        'masked': np.array([1 - np.mean(plane.valid) for plane in planes]),
+        'fwhm': np.array([star_fwhm(plane) for _, plane in pairs]),
+        'correlation': np.array([neighbour_correlation(noise.correlation) for noise in noises]),
+        'sigma_per_step': np.array([noise.sigma / noise.step for noise in noises if noise.step]),
+        'level': np.array([one.light / one.noise.sigma for one, _ in pairs]),
+        'masked': np.array([one.counts['invalid'] / one.n_pixels for one, _ in pairs]),
     }
     return {key: values[np.isfinite(values)] for key, values in found.items()}
 
 
-def _level(plane):
-    """Level of extended light that 1 % of the frame exceeds, in sigma of the sky."""
-    fine = plane.level.fine
-    return float((np.quantile(fine, 0.99) - np.median(fine)) / plane.noise.sigma)
-
-
-def outside(trained, planes):
+def outside(trained, known, planes):
     """
     Name what of a frame lies outside the trained range.
 
@@ -87,8 +84,8 @@ def outside(trained, planes):
     ----------
     trained : dict or None
         Key to [low, high] of the weights' card, None for no bound.
-    planes : list of `astrodenoise.features.NormalisedPlane`
-        The planes that are denoised together.
+    known, planes : list
+        As for `frame_range`.
 
     Returns
     -------
@@ -98,7 +95,7 @@ def outside(trained, planes):
     if not trained:
         return []
     texts = []
-    for key, values in frame_range(planes).items():
+    for key, values in frame_range(known, planes).items():
         low, high = trained.get(key, (None, None))
         low, high = -np.inf if low is None else low, np.inf if high is None else high
         wrong = values[(values < low) | (values > high)]

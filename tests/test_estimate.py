@@ -6,8 +6,9 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-from astrodenoise.estimate import _fit_law, measure_plane
+from astrodenoise.estimate import measure_plane
 from astrodenoise.features import NormalisedPlane
+from astrodenoise.noisemap import fit_law
 from astrodenoise.training.scenes import draw_scene
 from astrodenoise.training.stars import PointSpread, add_stars
 
@@ -164,6 +165,6 @@ def test_too_few_pixels_say_what_to_do(rng, shape):
 def test_law_far_from_zero_is_fitted_without_a_warning(reach):
     levels = 1000 + np.linspace(0, reach, 60)
     variance = 1e-30 * (1 + np.linspace(0, 1, 60))
-    found, law, slope = _fit_law(levels, np.sqrt(variance))
+    found, law, slope = fit_law(levels, np.sqrt(variance))
     assert_allclose(np.interp(levels, found, law), variance, rtol=0.1)
     assert slope == pytest.approx(1e-30 / reach, rel=0.1)

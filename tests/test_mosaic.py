@@ -33,6 +33,7 @@ from astrodenoise.mosaic import (
     split_mosaic,
 )
 from astrodenoise.noisemodel import PlaneNoise
+from astrodenoise.removal import remove_noise
 
 denoise = functools.partial(astrodenoise.denoise, tile_size=128)  # small frames, small tiles
 
@@ -360,12 +361,12 @@ def test_denoise_refuses_it(monkeypatch, rng):
     clean = denoise(mosaic, bayer='RGGB')
     assert clean.shape == mosaic.shape
 
-    def blunt(data, planes, *_):
-        for plane in data:
-            plane[...] = 0.9 * plane
-        return [0] * len(planes), [1.0] * len(planes)
+    def blunt(*args, **keywords):
+        for block in remove_noise(*args, **keywords):
+            block.data[...] *= 0.9
+            yield block
 
-    monkeypatch.setattr(core, '_remove_noise', blunt)
+    monkeypatch.setattr(core, 'remove_noise', blunt)
     with pytest.raises(ValueError, match=r'1\.\d\d px .* debayer the frame first'):
         denoise(mosaic, bayer='RGGB')
 

@@ -31,16 +31,17 @@ FLOORS = (
     {
         *('background', 'cells', 'correlation', 'errormap', 'estimate', 'features', 'frames'),
         *('limit', 'model', 'noise', 'noisemodel', 'options', 'products', 'provenance', 'tiling'),
-        *('validity',),
+        *('devices', 'known', 'marks', 'noisemap', 'panels', 'pieces', 'sections', 'sigmaplane'),
+        *('survey', 'validity'),
     },
     {
         *('arguments', 'atomic', 'companions', 'console', 'filecontext', 'files', 'fitsfiles'),
         *('fitslayouts', 'fitswriter', 'inject', 'pictures', 'plotting', 'protection', 'weightmap'),
-        *('measures', 'mosaic', 'quality', 'starmask', 'trainedrange', 'weights'),
+        *('manifest', 'measures', 'mosaic', 'quality', 'starmask', 'trainedrange', 'weights'),
     },
-    {'engine', 'lazy', 'training'},
+    {'diskframes', 'engine', 'lazy', 'removal', 'training'},
     {'core'},
-    {'batch', 'demo', 'evaluation', 'report', 'scaleout', 'settings'},
+    {'batch', 'demo', 'evaluation', 'jobs', 'report', 'resume', 'scaleout', 'settings'},
     {'cli'},
 )
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

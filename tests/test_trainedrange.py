@@ -11,6 +11,7 @@ import pytest
 from astrodenoise import denoise
 from astrodenoise.exceptions import UnlikeTrainingWarning, WeightsError
 from astrodenoise.features import NormalisedPlane
+from astrodenoise.known import Known
 from astrodenoise.measures.detections import moffat
 from astrodenoise.noisemodel import PlaneNoise
 from astrodenoise.trainedrange import frame_range, outside, star_fwhm
@@ -54,7 +55,7 @@ def test_each_quantity_is_found(rng):
     data = rng.normal(size=SHAPE)
     data[:40] += 50
     plane = plane_of(data, valid=valid, step=0.5, correlation=[0.2, 0.4, 0, 0, 0, 0])
-    found = frame_range([plane, plane])
+    found = frame_range([Known.of_plane(plane)] * 2, [plane, plane])
     assert found['masked'] == pytest.approx(0.3, abs=0.02)
     assert found['sigma_per_step'] == pytest.approx(2)
     assert found['correlation'] == pytest.approx(0.3)
@@ -64,11 +65,11 @@ def test_each_quantity_is_found(rng):
 def test_what_lies_outside_is_named_with_value_and_range(rng):
     plane = plane_of(rng.normal(size=SHAPE), correlation=[0.5, 0.7, 0, 0, 0, 0])
     trained = {'correlation': (-0.1, 0.4), 'masked': (None, 0.4), 'sigma_per_step': (0.67, None)}
-    assert outside(trained, [plane]) == [
+    assert outside(trained, [Known.of_plane(plane)], [plane]) == [
         'the correlation of neighbouring pixels is 0.6, trained were -0.1 to 0.4'
     ]
-    assert outside(None, [plane]) == []
-    assert outside(trained, []) == []
+    assert outside(None, [Known.of_plane(plane)], [plane]) == []
+    assert outside(trained, [], []) == []
 
 
 @pytest.fixture

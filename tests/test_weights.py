@@ -126,7 +126,9 @@ def test_half_precision_files_are_read_as_float32(small):
     assert load_weights(small).tensors['first.weight'].dtype == torch.float32
 
 
-@pytest.mark.parametrize(('name', 'gflop', 'megabytes'), [('mono', 16, 12), ('fast', 4, 3)])
+@pytest.mark.parametrize(
+    ('name', 'gflop', 'megabytes'), [('mono', 16, 12), ('fast', 4, 3), ('fast_colour', 4, 3)]
+)
 def test_shipped_models_keep_to_their_budgets(name, gflop, megabytes):
     """Work of a tile of 256 px, two operations for each multiplication with its addition."""
     weights = load_weights(name)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from astrodenoise.errormap import CLASSES, correlation_class
+from astrodenoise.known import Known
 from astrodenoise.measures.pixels import regions
 from astrodenoise.trainedrange import frame_range
 from astrodenoise.training.library import recipe, simulate
@@ -152,7 +153,7 @@ def trained_range(config, *, n_scenes=200):
         clean = torch.from_numpy(simulate(drawn | {'number': number}).image)
         seen = observe_planes(clean, rng, generator, ranges=config.noise)
         planes = [normalised_plane(plane) for plane in seen if plane.valid.any()]
-        for key, values in frame_range(planes).items():
+        for key, values in frame_range([Known.of_plane(p) for p in planes], planes).items():
             found.setdefault(key, []).extend(values)
     # frames that are whole multiples of a step, but of no whole number, do not show it
     ranges = {'sigma_per_step': [round(1 / STEPS[1], 3), None]}

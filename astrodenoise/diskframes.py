@@ -1,0 +1,198 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+A frame that is read from a file piece by piece, and its result on disk.
+
+The memory that it takes does not grow with the frame.
+"""
+
+import os
+import tempfile
+
+import numpy as np
+
+from astrodenoise.pieces import PiecewiseFrame
+
+__all__ = ['DiskFrame', 'DiskPlanes']
+
+READ = 1 << 22  # values that are read at once where all are wanted
+
+
+class DiskFrame(PiecewiseFrame):
+    """
+    A frame in a file; what is made of it goes to nameless files.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`
+        Whose planes give an array when they are sliced.
+    folder : `~pathlib.Path`
+        Where there is room for the results.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        As for `astrodenoise.pieces.PiecewiseFrame`.
+    """
+
+    def __init__(self, ccd, folder):
+        super().__init__(ccd)
+        self._folder = folder
+
+    def each(self, function, places, windows):
+        """
+        Call a function for several places of the frame.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the frame and a place.
+        places : list
+            What it is called with.
+        windows : list of tuple of slice
+            Not needed: all of the frame is within reach.
+
+        Returns
+        -------
+        results : list
+            In the order of ``places``.
+        """
+        del windows
+        return [function(self, place) for place in places]
+
+    def empty(self, dtype):
+        """
+        Make room for planes on disk.
+
+        Parameters
+        ----------
+        dtype : `numpy.dtype`
+            Of the pixels.
+
+        Returns
+        -------
+        planes : `DiskPlanes`
+            Of zeros.
+        """
+        return DiskPlanes(self.shape, dtype, self._folder)
+
+
+class DiskPlanes:
+    """
+    Planes of pixels in a file without a name, gone when nobody refers to it any more.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (N, H, W).
+    dtype : `numpy.dtype`
+        Of the pixels.
+    folder : `~pathlib.Path`
+        Where the file lies.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, H, W), (H, W) or the number of all pixels.
+    dtype : `numpy.dtype`
+        Of the pixels.
+    """
+
+    def __init__(self, shape, dtype, folder):
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self._file = _nameless_file(folder)
+        self._first = 0
+        # a disk that is too small says so now, and not after the work
+        size = self.size * self.dtype.itemsize
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(self._file.fileno(), 0, size)
+        else:
+            os.truncate(self._file.fileno(), size)
+
+    @property
+    def ndim(self):
+        """Number of axes (int)."""
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """Number of pixels (int)."""
+        return int(np.prod(self.shape))
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __setitem__(self, at, block):
+        """Write a block of whole planes, rows and columns: three slices."""
+        planes, rows, cols = at
+        _, height, width = self.shape
+        block = np.ascontiguousarray(block, self.dtype)
+        for plane, values in zip(range(*planes.indices(self.shape[0])), block, strict=True):
+            start = (plane * height + rows.start) * width + cols.start
+            if cols.stop - cols.start == width:
+                self._write(values, start)
+                continue
+            for number, row in enumerate(values):
+                self._write(row, start + number * width)
+
+    def __getitem__(self, part):
+        """Give a plane, or read a slice of all pixels in a row."""
+        if isinstance(part, slice) and self.ndim == 1:
+            start, stop, _ = part.indices(self.shape[0])
+            return self._read(start, stop)
+        if self.ndim == 3 and isinstance(part, int):
+            return self._view(self.shape[1:], part * self.shape[1] * self.shape[2])
+        return np.asarray(self)[part]
+
+    def reshape(self, shape):
+        """
+        Give all pixels in a row.
+
+        Parameters
+        ----------
+        shape : int
+            -1.
+
+        Returns
+        -------
+        pixels : `DiskPlanes`
+            Of one axis; a slice of it is read.
+        """
+        if shape != -1:
+            msg = f'planes on disk are given as one row, reshape(-1), not as {shape}'
+            raise ValueError(msg)
+        return self._view((self.size,), 0)
+
+    def __array__(self, dtype=None, copy=None):
+        """Read everything."""
+        parts = [self._read(i, min(i + READ, self.size)) for i in range(0, self.size, READ)]
+        return np.concatenate(parts).reshape(self.shape).astype(dtype or self.dtype, copy=False)
+
+    def __deepcopy__(self, memo):
+        """Nobody changes it any more when it is copied around."""
+        return self
+
+    def _view(self, shape, first):
+        view = object.__new__(DiskPlanes)
+        view.shape, view.dtype, view._file = shape, self.dtype, self._file
+        view._first = self._first + first
+        return view
+
+    def _write(self, values, start):
+        data, offset = memoryview(values).cast('B'), (self._first + start) * self.dtype.itemsize
+        while data:
+            written = os.pwrite(self._file.fileno(), data, offset)
+            data, offset = data[written:], offset + written
+
+    def _read(self, start, stop):
+        item = self.dtype.itemsize
+        values = np.empty(stop - start, self.dtype)
+        data, offset = memoryview(values).cast('B'), (self._first + start) * item
+        while data:
+            n_read = os.preadv(self._file.fileno(), [data], offset)
+            data, offset = data[n_read:], offset + n_read
+        return values
+
+
+def _nameless_file(folder):
+    """Make a file that is gone when it is closed, even by a crash."""
+    return tempfile.TemporaryFile(dir=folder)

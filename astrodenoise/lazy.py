@@ -1,0 +1,226 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""
+A dask array to a lazily denoised one.
+
+The statistics of the frame are taken at once, in one pass over its panels, because the header tells
+of them.  The pixels come when they are computed: each chunk of the result from its part of the
+frame and what surrounds it, with the same bits as from the whole frame in memory.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from astropy.nddata import NDData
+
+from astrodenoise.limit import REACH
+from astrodenoise.pieces import PiecewiseFrame
+from astrodenoise.sections import MARGIN, block_edges, widened
+
+__all__ = ['LazyFrame']
+
+CHUNK = 4  # blocks along a side of a chunk
+
+
+class LazyFrame(PiecewiseFrame):
+    """
+    A frame whose pixels are a dask array.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.NDData` or `dask.array.Array`
+        The frame; its mask and uncertainty may be dask arrays or not.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        As for `astrodenoise.pieces.PiecewiseFrame`, and if the sizes of its chunks are not known.
+    """
+
+    def __init__(self, ccd):
+        pixels = ccd.data if isinstance(ccd, NDData) else ccd
+        if any(np.isnan(n) for n in pixels.shape):
+            msg = (
+                f'the frame has the shape {pixels.shape}: call compute_chunk_sizes() of the dask '
+                'array first'
+            )
+            raise ValueError(msg)
+        super().__init__(ccd)
+
+    def each(self, function, places, windows):
+        """
+        Call a function for several places of the frame, where dask computes.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a frame and a place.
+        places : list
+            What it is called with.
+        windows : list of tuple of slice
+            Planes, rows and columns that it looks at for each of them.
+
+        Returns
+        -------
+        results : list
+            In the order of ``places``.
+        """
+        import dask
+
+        call = dask.delayed(_call, pure=False)
+        pairs = zip(places, windows, strict=True)
+        tasks = [call(function, place, **self._task(window)) for place, window in pairs]
+        return list(dask.compute(*tasks))
+
+    def filled(self, remove_noise, known, engine, settings, *, find_stars=False, errors=False):
+        """
+        Have the noise removed when the pixels are computed.
+
+        Parameters
+        ----------
+        remove_noise : callable
+            `astrodenoise.removal.remove_noise`.
+        known : list of `astrodenoise.known.Known`
+            Of each plane.
+        engine : `astrodenoise.engine.Engine`
+            The network; another process loads its own.
+        settings : `astrodenoise.options.Options`
+            What was asked for; its progress bar is left out.
+        find_stars, errors : bool, optional
+            As for `astrodenoise.removal.remove_noise`.
+
+        Returns
+        -------
+        result : `dask.array.Array`, (N, H, W)
+            The new pixels, in chunks of about 4096 px.
+        sigma : `dask.array.Array`, (N, H, W), float32, or None
+            Standard deviation of each pixel, where ``errors`` asks for it.
+        limited : None
+            How many pixels are held back is not known before they are computed.
+        """
+        import dask
+        import dask.array as da
+
+        n_together = engine.weights.config.planes
+        settings = replace(settings, progress_bar=None)
+        reach = REACH + settings.tile_size + MARGIN
+        rows, cols = (_chunks(n) for n in self.shape[1:])
+        call = dask.delayed(_denoised, pure=False, nout=2)
+        blocks = []
+        for first in range(0, self.shape[0], n_together):
+            planes = slice(first, first + n_together)
+            mine = dask.delayed(known[planes], traverse=False)
+            for region in ((down, across) for down in rows for across in cols):
+                wide = (widened(s, reach, n) for s, n in zip(region, self.shape[1:], strict=True))
+                pair = call(
+                    remove_noise, mine, engine, settings, find_stars, errors, region,
+                    **self._task((planes, *wide)),
+                )  # fmt: skip
+                shape = (n_together, *(s.stop - s.start for s in region))
+                blocks.append([
+                    da.from_delayed(part, shape, dtype)
+                    for part, dtype in zip(pair, (self.dtype, np.float32), strict=True)
+                ])  # fmt: skip
+        n_blocks = self.shape[0] // n_together, len(rows), len(cols)
+        result, sigma = (_laid(list(parts), n_blocks) for parts in zip(*blocks, strict=True))
+        return result, sigma if errors else None, None
+
+    def _task(self, window):
+        """What a task needs of the frame to look at a window; dask arrays are computed for it."""
+        part = window[3 - self._pixels.ndim :]
+        task = {
+            'shape': (window[0].stop - window[0].start, *self.shape[1:]),
+            'first': tuple(s.start for s in window[1:]),
+            'pixels': self._pixels[part],
+            'stars': None if self.stars is None else self.stars[window],
+            'saturation': self.saturation,
+        }
+        if not isinstance(self.original, NDData):
+            return task
+        mask, uncertainty = self.original.mask, self.original.uncertainty
+        task |= {
+            'unit': self.unit,
+            'mask': mask if mask is None or np.isscalar(mask) else mask[part],
+        }
+        if self.sigma is not None:
+            task |= {
+                'kind': type(uncertainty),
+                'values': uncertainty.array[part],
+                'values_unit': uncertainty.unit,
+            }
+        return task
+
+
+def _chunks(n):
+    """Whole blocks that are about as long as a chunk."""
+    edges = block_edges(n)
+    inner = edges[:-1:CHUNK]
+    return [slice(*ends) for ends in pairwise([*inner, n])]
+
+
+def _laid(blocks, n_blocks):
+    """Lay chunks side by side; they come plane by plane and row by row."""
+    import dask.array as da
+
+    _, down, across = n_blocks
+    return da.block([
+        [blocks[i : i + across] for i in range(plane, plane + down * across, across)]
+        for plane in range(0, len(blocks), down * across)
+    ])  # fmt: skip
+
+
+class _Offset:
+    """A part of an array, sliced as the whole would be."""
+
+    def __init__(self, part, first, shape):
+        self._part, self._first = part, first
+        self.shape, self.dtype = shape[3 - part.ndim :], part.dtype
+        self.ndim, self.size = part.ndim, int(np.prod(self.shape))
+
+    def __getitem__(self, window):
+        inner = tuple(
+            slice(s.start - n, s.stop - n) for s, n in zip(window[-2:], self._first, strict=True)
+        )
+        return self._part[(*window[:-2], *inner)]
+
+    def __array__(self, dtype=None, copy=None):
+        msg = 'a part of a frame stands for no whole one'
+        raise TypeError(msg)
+
+
+def _piece(shape, first, pixels, *, saturation, stars=None, unit=None, mask=None, kind=None,
+           values=None, values_unit=None):  # fmt: skip
+    """Make a frame of which only a window is there."""
+    whole = NDData(_Offset(pixels, first, shape), unit=unit)
+    if mask is not None:
+        whole.mask = mask if np.isscalar(mask) else _Offset(mask, first, shape)
+    if kind is not None:
+        whole.uncertainty = kind(_Offset(values, first, shape), unit=values_unit)
+    frame = PiecewiseFrame(whole)
+    frame.saturation = saturation
+    if stars is not None:
+        frame.stars = _Offset(stars, first, shape)
+    return frame
+
+
+def _call(function, place, **task):
+    return function(_piece(**task), place)
+
+
+def _denoised(remove_noise, known, engine, settings, find_stars, errors, region, **task):
+    """Denoise one chunk: its pixels and, where they are asked for, its errors."""
+    frame = _piece(**task)
+    shape = (len(known), *(s.stop - s.start for s in region))
+    data = np.empty(shape, frame.dtype)
+    sigma = np.empty(shape, np.float32) if errors else None
+    for block in remove_noise(
+        frame, known, engine, settings, find_stars=find_stars, errors=errors, region=region
+    ):
+        at = (block.planes, *(
+            slice(s.start - part.start, s.stop - part.start)
+            for s, part in zip((block.rows, block.cols), region, strict=True)
+        ))  # fmt: skip
+        data[at] = block.data
+        if errors:
+            sigma[at] = block.error
+    return data, sigma
