@@ -47,7 +47,7 @@ def denoise(
     bayer=None,
     saturation=None,
     uncertainty='keep',
-    tile_size=256,
+    tile_size='auto',
     blend='gaussian',
     batch_size=None,
     device='auto',
@@ -68,7 +68,8 @@ def denoise(
             `numpy.ndarray`
         The frame, (H, W) or (N, H, W), any float or integer dtype and byte order.  Not changed.
     overlap : float, optional
-        Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3).
+        Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3);
+        with ``tile_size='auto'`` of 128 px.
     model : str, optional
         'default' ('colour' for three planes together, else 'mono'), 'fast' (a quarter of the work:
         'fast_colour', else 'fast'), the name of a shipped model, or the path of a safetensors file
@@ -103,12 +104,14 @@ def denoise(
         sums over apertures, because the errors of denoised pixels are correlated.  'predict': the
         expected error of each single pixel, for maps and thresholds, never to be added in
         quadrature.  None: none.
-    tile_size : int, optional
-        Side of a tile in px, 64 to 2048, a multiple of the network's stride.
+    tile_size : int or 'auto', optional
+        Side of a tile in px, 64 to 2048, a multiple of the network's stride; the paper's is 256.
+        'auto' takes 256 to 512, what computes the fewest pixels twice; within 0.01 sigma the same.
     blend : {'gaussian', 'none'}, optional
         'none' with ``overlap=0`` is naive tiling, kept for comparison (paper section 4.2).
     batch_size : int, optional
-        Tiles that go through the network at once; does not change the result.
+        Tiles that go through the network at once; does not change the result.  By default what
+        fits the processor's cache, or keeps a GPU busy.
     device : str, optional
         'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.
     precision : {'auto', 'float32', 'bfloat16', 'float16'}, optional
@@ -190,6 +193,7 @@ def denoise_frame(frame, settings, *, noise=None, star_mask=None, saturation=Non
     TypeError, ValueError, `~astropy.units.UnitsError`
         As `denoise`.
     """
+    settings = settings.for_frame(frame.shape)
     check_keyword(add_keyword, frame.meta)
     _check_planes(frame, settings)
     star_mask = check_star_mask(star_mask, frame)

@@ -7,6 +7,8 @@ The memory that it takes does not grow with the frame.
 
 import os
 import tempfile
+import threading
+import weakref
 
 import numpy as np
 
@@ -99,14 +101,7 @@ class DiskPlanes:
 
     def __init__(self, shape, dtype, folder):
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
-        self._file = _nameless_file(folder)
-        self._first = 0
-        # a disk that is too small says so now, and not after the work
-        size = self.size * self.dtype.itemsize
-        if hasattr(os, 'posix_fallocate'):
-            os.posix_fallocate(self._file.fileno(), 0, size)
-        else:
-            os.truncate(self._file.fileno(), size)
+        self._store, self._first = _Store(self.size * self.dtype.itemsize, folder), 0
 
     @property
     def ndim(self):
@@ -173,26 +168,45 @@ class DiskPlanes:
 
     def _view(self, shape, first):
         view = object.__new__(DiskPlanes)
-        view.shape, view.dtype, view._file = shape, self.dtype, self._file
+        view.shape, view.dtype, view._store = shape, self.dtype, self._store
         view._first = self._first + first
         return view
 
     def _write(self, values, start):
-        data, offset = memoryview(values).cast('B'), (self._first + start) * self.dtype.itemsize
-        while data:
-            written = os.pwrite(self._file.fileno(), data, offset)
-            data, offset = data[written:], offset + written
+        self._store.write(memoryview(values).cast('B'), (self._first + start) * self.dtype.itemsize)
 
     def _read(self, start, stop):
-        item = self.dtype.itemsize
         values = np.empty(stop - start, self.dtype)
-        data, offset = memoryview(values).cast('B'), (self._first + start) * item
-        while data:
-            n_read = os.preadv(self._file.fileno(), [data], offset)
-            data, offset = data[n_read:], offset + n_read
+        self._store.read(memoryview(values).cast('B'), (self._first + start) * self.dtype.itemsize)
         return values
 
 
+class _Store:
+    """Bytes in a file that has no name and is gone with its last user, even by a crash."""
+
+    def __init__(self, size, folder):
+        self._file, self._lock = _nameless_file(folder), threading.Lock()
+        weakref.finalize(self, self._file.close)
+        # a disk that is too small says so now, and not after the work
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(self._file.fileno(), 0, size)
+        else:
+            self._file.truncate(size)
+
+    def write(self, data, offset):
+        """Write bytes at a place."""
+        with self._lock:
+            self._file.seek(offset)
+            while data:
+                data = data[self._file.write(data) :]
+
+    def read(self, data, offset):
+        """Fill a buffer from a place."""
+        with self._lock:
+            self._file.seek(offset)
+            while data:
+                data = data[self._file.readinto(data) :]
+
+
 def _nameless_file(folder):
-    """Make a file that is gone when it is closed, even by a crash."""
-    return tempfile.TemporaryFile(dir=folder)
+    return tempfile.TemporaryFile(buffering=0, dir=folder)

@@ -5,9 +5,14 @@ import logging
 import sys
 import threading
 import warnings
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from astrodenoise.devices import Device, choose_device, choose_precision, trouble_of
@@ -22,6 +27,10 @@ log = logging.getLogger(__name__)
 
 SMALLEST_PART = 64  # px; the side below which a tile is not divided
 MAX_ENGINES = 8
+PROCESSOR_BATCH = 2**17  # px of a batch: more than that leaves the cache, and costs a quarter
+GPU_BATCH = 2**21  # px
+GPU_WORKERS = 2  # one makes the input of the next batch
+_WORKER = threading.local()
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,63 @@ class Engine:
 
         return predict
 
+    def batch_size(self, tile_size):
+        """
+        Give the number of tiles that are best predicted at once.
+
+        Parameters
+        ----------
+        tile_size : int
+            Side of a tile in px.
+
+        Returns
+        -------
+        batch_size : int
+            As many as fit the processor's cache, or as keep a GPU busy.
+        """
+        pixels = PROCESSOR_BATCH if self._plan.device.kind == 'cpu' else GPU_BATCH
+        return max(1, pixels // tile_size**2)
+
+    @contextmanager
+    def workers(self):
+        """
+        Predict in several threads, on the processor each with one thread of torch.
+
+        That keeps every core busy with the making of the network's input, too, and gives the same
+        bits for any number of cores.
+
+        Yields
+        ------
+        in_order : callable
+            ``in_order(function, items)`` gives ``function(item)`` for each item, in their order.
+        """
+        cores = torch.get_num_threads()
+        n_workers = cores if self._plan.device.kind == 'cpu' else GPU_WORKERS
+        if n_workers == 1:
+            yield map
+            return
+        pool = ThreadPoolExecutor(n_workers, initializer=_be_a_worker)
+        try:
+            yield partial(self._in_order, pool, 2 * n_workers)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(cores)  # new threads would take over what a worker has
+
+    def _in_order(self, pool, ahead, function, items):
+        """Work a few items ahead."""
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield self._result(waiting.popleft())
+        while waiting:
+            yield self._result(waiting.popleft())
+
+    def _result(self, future):
+        result = future.result()
+        self._tell()
+        return result
+
     def _attempt(self, plan, batch, condition):
         """Give a prediction and None, or None and the device's trouble with its words."""
         try:
@@ -206,6 +272,8 @@ class Engine:
 
     def _tell(self):
         """Warn once of what has happened, when it is known how far it went."""
+        if getattr(_WORKER, 'here', False):  # the thread that waits for this one will
+            return
         with self._lock:
             news, self._news = self._news, None
             warned = self._warned
@@ -216,6 +284,12 @@ class Engine:
             log.warning(news)
         else:
             warnings.warn(news, DeviceWarning, stacklevel=_levels_to_the_caller())
+
+
+def _be_a_worker():
+    """Begin a thread beside others that are as busy."""
+    _WORKER.here = True
+    torch.set_num_threads(1)
 
 
 def _run(plan, batch, condition):

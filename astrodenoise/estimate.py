@@ -21,7 +21,7 @@ from astrodenoise.cells import (
 )
 from astrodenoise.correlation import total_noise
 from astrodenoise.noisemap import fit_law, noise_map, sky_of_cells
-from astrodenoise.noisemodel import PlaneNoise
+from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
 
 __all__ = ['Cells', 'check_size', 'fine_scale_sigma', 'measure_cells', 'measure_plane', 'visible']
 
@@ -154,24 +154,18 @@ class Cells:
     ----------
     levels, sigmas : `numpy.ndarray`, (rows, columns)
         Level and finest noise of each cell in the unit of the data; NaN or 0 where unknown.
-    expected : `numpy.ndarray`, (rows, columns)
-        The noise that the plane's law gives there; NaN where unknown.
-    median_ratio : float
-        Median of the noise over what the law gives.
     unrest : float
         How much the level varies in the calm cells, in units of the noise.
-    steps : bool
-        Whether the noise map has hard edges.
+    block_levels : `numpy.ndarray` or None
+        Level at each block of the noise map where that has hard edges.
     largest : float
         Largest absolute value of the data.
     """
 
     levels: np.ndarray
     sigmas: np.ndarray
-    expected: np.ndarray
-    median_ratio: float
     unrest: float
-    steps: bool
+    block_levels: np.ndarray | None
     largest: float
 
 
@@ -281,8 +275,11 @@ def measure_cells(data, valid, *, integer=False, level=None):
     knots, law, slope = fit_law(levels[known], fine_sigma[known])
     expected = np.sqrt(np.interp(levels, knots, law))
     ratio_map = fill_cells(np.where(known, fine_sigma, np.nan) / expected)
-    relative = fine / np.sqrt(np.interp(above, knots, law) if len(law) > 1 else law[0])
-    grid, median_ratio, steps = noise_map(ratio_map, fine.shape, relative)
+    grid, median_ratio, steps = noise_map(
+        ratio_map,
+        fine.shape,
+        lambda: fine / np.sqrt(np.interp(above, knots, law) if len(law) > 1 else law[0]),
+    )
 
     shaped = PlaneNoise(
         shape,
@@ -293,7 +290,7 @@ def measure_cells(data, valid, *, integer=False, level=None):
         slope=slope / law[0],
         grid=grid,
     )
-    unit = inner / shaped.sigma_at(np.pad(above, 1, mode='edge'))[1:-1, 1:-1]
+    unit = inner / shaped.part(*(slice(1, n - 1) for n in shape)).sigma_at(above)
     calm, unrest = _calm_pixels(good, cells, above, fine_sigma)
     ratio, correlation = total_noise(unit, calm, cells, unrest)
     unit = np.clip(unit / ratio, -N_SIGMA_CLIP, N_SIGMA_CLIP)
@@ -317,10 +314,13 @@ def measure_cells(data, valid, *, integer=False, level=None):
         columns=np.pad(columns, 1, mode='edge').tolist(),
         step=step,
     )
+    block_levels = None
+    if steps:
+        at = (np.minimum(np.arange(MAP_BLOCK // 2, n + MAP_BLOCK, MAP_BLOCK), n - 1) for n in shape)
+        block_levels = level.fine_at(*at)[: len(grid), : len(grid[0])]
     return noise, Cells(
-        levels * scale + level.plane[0], fine_sigma * scale, expected * scale, median_ratio,
-        unrest, steps, largest,
-    )  # fmt: skip
+        levels * scale + level.plane[0], fine_sigma * scale, unrest, block_levels, largest
+    )
 
 
 def visible(sigma, dtype, largest):

@@ -16,7 +16,7 @@ N_FEATURES = 6
 N_CONDITION = len(LAGS)
 CONTRAST_CLIP = 30.0  # sigma; beyond it the compressed channel alone speaks
 CONTRAST_SCALE = 0.25  # brings the local contrast to the size of the other channels
-STRIP = 512  # rows whose sigma is worked out at once
+STRIP = 256  # rows whose sigma is worked out at once
 WIDE_GAIN = 4.0  # noise of the fine level is about 0.06 sigma: lift it into view
 
 
@@ -41,6 +41,8 @@ class NormalisedPlane:
         The plane's local level when it is known already.
     missing : bool, optional
         As below, where this is a part of a plane.
+    in_order : callable, optional
+        ``in_order(function, items)`` gives ``function(item)`` for each; several at once, maybe.
 
     Attributes
     ----------
@@ -50,39 +52,41 @@ class NormalisedPlane:
         Whether there is nothing to denoise: no noise, or no valid pixel.
     """
 
-    def __init__(self, data, valid, noise, *, level=None, missing=None):
+    def __init__(self, data, valid, noise, *, level=None, missing=None, in_order=map):
         self.level = level if level is not None else local_level(data, valid)
         self.everything = bool(valid.all())
         self.data, self.valid, self.noise = data, valid, noise
         self.missing = missing
         if missing is None:
             self.missing = noise.sigma == 0 or not valid.any()
-        self.sigma = noise.sigma if noise.even else self._sigma_plane()
+        self.sigma = noise.sigma if noise.even else self._sigma_plane(in_order)
         height, width = data.shape
         self._rows = np.asarray(noise.rows or [0.0] * height, np.float32)
         self._columns = np.asarray(noise.columns or [0.0] * width, np.float32)
 
-    def _sigma_plane(self):
+    def _sigma_plane(self, in_order):
         """Sigma of every pixel, the law taken at its signal level."""
         if self.noise.plane is not None or (len(self.noise.law) == 1 and not self.noise.slope):
             return self.noise.sigma_at(None)
-        height, width = self.data.shape
+        height = len(self.data)
         sigma = np.empty(self.data.shape, self.noise.sigma_type)
-        for start in range(0, height, STRIP):  # float64 in between: not of the whole plane at once
-            rows = slice(max(start - 1, 0), min(start + STRIP + 1, height))
-            stop = min(start + STRIP, height)
-            strip = self._sigma_of_rows(rows, slice(0, width))
-            sigma[start:stop] = strip[start - rows.start : stop - rows.start]
+        # float64 in between: not of the whole plane at once
+        strips = [slice(start, min(start + STRIP, height)) for start in range(0, height, STRIP)]
+        for rows, strip in zip(strips, in_order(self._sigma_of_rows, strips), strict=True):
+            sigma[rows] = strip
         return sigma
 
-    def _sigma_of_rows(self, rows, cols):
-        """Sigma of some rows, but for the outermost ones, whose neighbours are not seen."""
+    def _sigma_of_rows(self, strip):
+        """Sigma of some rows, for which their neighbours are looked at, too."""
+        rows = slice(max(strip.start - 1, 0), min(strip.stop + 1, len(self.data)))
+        cols = slice(0, self.data.shape[1])
         background = self.level.fine_at(*(np.arange(s.start, s.stop) for s in (rows, cols)))
         data, noise = self.data[rows], self.noise.part(rows, cols)
         if not self.everything:
             data = np.where(self.valid[rows], data, background)
         first = noise.sigma_at(background)
-        return noise.sigma_at(signal_level(data, background, first))
+        sigma = noise.sigma_at(signal_level(data, background, first))
+        return sigma[strip.start - rows.start : strip.stop - rows.start]
 
     def cut(self, rows, cols):
         """

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import weakref
 import zlib
 
 import numpy as np
@@ -128,6 +129,7 @@ class FitsImages:
             unit=_unit(header, self._unit, self._path),
             meta=header,
         )
+        weakref.finalize(ccd.data, hdus.close)
         kind, number = find_uncertainty(hdus, context.hdu)
         if number is not None:
             ccd.uncertainty = uncertainty_class(hdus[number], kind)(FitsSection(hdus[number]))

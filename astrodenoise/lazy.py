@@ -46,6 +46,7 @@ class LazyFrame(PiecewiseFrame):
             )
             raise ValueError(msg)
         super().__init__(ccd)
+        self._blocks = {}
 
     def each(self, function, places, windows):
         """
@@ -131,24 +132,50 @@ class LazyFrame(PiecewiseFrame):
         task = {
             'shape': (window[0].stop - window[0].start, *self.shape[1:]),
             'first': tuple(s.start for s in window[1:]),
-            'pixels': self._pixels[part],
+            'pixels': self._part('pixels', self._pixels, part),
             'stars': None if self.stars is None else self.stars[window],
             'saturation': self.saturation,
         }
         if not isinstance(self.original, NDData):
             return task
-        mask, uncertainty = self.original.mask, self.original.uncertainty
-        task |= {
-            'unit': self.unit,
-            'mask': mask if mask is None or np.isscalar(mask) else mask[part],
-        }
+        task |= {'unit': self.unit, 'mask': self._part('mask', self.original.mask, part)}
         if self.sigma is not None:
+            uncertainty = self.original.uncertainty
             task |= {
                 'kind': type(uncertainty),
-                'values': uncertainty.array[part],
+                'values': self._part('values', uncertainty.array, part),
                 'values_unit': uncertainty.unit,
             }
         return task
+
+    def _part(self, name, array, part):
+        """
+        Give a part of a plane: of dask the chunks that hold it, put together by the task.
+
+        Slices of dask arrays would be fused with what makes each chunk, which every window that
+        touches it would then do again.
+        """
+        import dask
+
+        if array is None or np.isscalar(array):
+            return array
+        if not hasattr(array, 'dask'):
+            return array[part]
+        if name not in self._blocks:
+            self._blocks[name] = array.to_delayed(optimize_graph=False)
+        index, inner = [], []
+        for s, sizes in zip(part, array.chunks, strict=True):
+            ends = np.cumsum(sizes)
+            first, last = np.searchsorted(ends, [s.start, s.stop - 1], side='right')
+            index.append(slice(first, last + 1))
+            start = int(ends[first] - sizes[first])
+            inner.append(slice(s.start - start, s.stop - start))
+        blocks = self._blocks[name][tuple(index)].tolist()
+        return dask.delayed(_joined, pure=False)(blocks, tuple(inner))
+
+
+def _joined(blocks, inner):
+    return np.block(blocks)[inner]
 
 
 def _chunks(n):

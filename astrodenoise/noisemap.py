@@ -99,8 +99,8 @@ def noise_map(ratio, shape, fine):
         Noise of each cell over what the law gives.
     shape : tuple of int
         Of the plane in pixels.
-    fine : `numpy.ndarray`, (H, W)
-        Its finest scale over what the law gives.
+    fine : callable
+        Gives its finest scale over what the law gives, (H, W).
 
     Returns
     -------
@@ -123,7 +123,7 @@ def noise_map(ratio, shape, fine):
     if steps:
         low, high, steep = (_nearest(a, blocks) for a in (low, high, steep))
         choices = np.stack([grid, low, high])
-        local = np.maximum(_local_fine_sigma(fine, blocks), 1e-3)
+        local = np.maximum(_local_fine_sigma(fine(), blocks), 1e-3)
         nearest = np.argmin(np.abs(np.log(choices / local)), axis=0)
         chosen = np.take_along_axis(choices, nearest[None], axis=0)[0]
         grid = np.where(steep, chosen, grid)

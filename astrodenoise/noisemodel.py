@@ -11,7 +11,6 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-from scipy import ndimage
 
 __all__ = ['LAGS', 'MAP_BLOCK', 'FrameNoise', 'PlaneNoise', 'signal_level']
 
@@ -127,7 +126,8 @@ class PlaneNoise:
             relative = np.ones(self.shape, np.float32)
         else:
             variance = np.interp(level, self.levels, self.law)
-            variance += self.slope * np.maximum(level - self.levels[-1], 0)
+            if self.slope:
+                variance += self.slope * np.maximum(level - self.levels[-1], 0)
             relative = np.sqrt(variance).astype(np.float32)
         if len(self.grid) > 1 or len(self.grid[0]) > 1:
             relative *= _expand(np.asarray(self.grid), self.shape, self.first)
@@ -271,9 +271,16 @@ def _expand(grid, shape, first):
 
 
 def _smooth3(data):
-    """Binomial 3x3 smoothing."""
+    """Binomial 3x3 smoothing; the outermost pixels are repeated."""
     for axis in (0, 1):
-        data = ndimage.correlate1d(data, np.array([0.25, 0.5, 0.25]), axis=axis, mode='nearest')
+        data = np.moveaxis(data, axis, 0)
+        around = 2 * data
+        around[1:] += data[:-1]
+        around[:-1] += data[1:]
+        around[0] += data[0]
+        around[-1] += data[-1]
+        around *= 0.25
+        data = np.moveaxis(around, 0, axis)
     return data
 
 
@@ -299,7 +306,7 @@ def signal_level(data, background, sigma):
     level : `numpy.ndarray`, (H, W), float
         In the unit of the data.
     """
-    contrast = (data - background) / sigma
+    contrast = ((data - background) / sigma).astype(np.float32)
     smooth = _smooth3(contrast)
     # 0.4 is what binomial smoothing leaves of white noise; half weight at 4 of its sigma
     faint = smooth**2 / (smooth**2 + (4 * 0.4) ** 2)

@@ -2,9 +2,11 @@
 """The arguments of ``denoise()`` that do not depend on the frame."""
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from astrodenoise.tiling import fitting_tile
 
 __all__ = ['Options', 'check_number']
 
@@ -20,7 +22,7 @@ class Options:
         Numbers of `astrodenoise.denoise`.
     model, channels, uncertainty, blend, device, precision : str
         Its choices.
-    tile_size, batch_size : int
+    tile_size, batch_size : int, 'auto' or None
         Its sizes.
     progress_bar : callable
         Its wrapper.
@@ -32,7 +34,7 @@ class Options:
     limit: float | None
     channels: str | None
     uncertainty: str | None
-    tile_size: int
+    tile_size: int | str
     blend: str
     batch_size: int | None
     device: str
@@ -64,10 +66,11 @@ class Options:
             ('tile_size', self.tile_size, 64, 2048),
             ('batch_size', self.batch_size, 1, 4096),
         ):
-            if value is None and name == 'batch_size':
+            if (name, value) in (('batch_size', None), ('tile_size', 'auto')):
                 continue
             if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-                msg = f'{name} must be a whole number, got {value!r}'
+                usual = " or 'auto'" if name == 'tile_size' else ''
+                msg = f'{name} must be a whole number{usual}, got {value!r}'
                 raise TypeError(msg)
             if not low <= value <= high:
                 msg = f'{name} must be {low} to {high}, got {value}'
@@ -75,6 +78,28 @@ class Options:
         if self.progress_bar is not None and not callable(self.progress_bar):
             msg = f'progress_bar must wrap an iterable, like tqdm.tqdm; got {self.progress_bar!r}'
             raise TypeError(msg)
+
+
+    def for_frame(self, shape):
+        """
+        Choose what is to be chosen by the frame.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Its planes, height and width.
+
+        Returns
+        -------
+        options : `Options`
+            With the size of tiles, and their overlap as a share of it.
+        """
+        if self.tile_size != 'auto':
+            return self
+        tile_size, overlap = fitting_tile(shape[1:], self.overlap)
+        if self.blend == 'none':
+            overlap = 0
+        return replace(self, tile_size=tile_size, overlap=overlap)
 
 
 def _check_choice(name, value, choices):

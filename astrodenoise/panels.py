@@ -155,21 +155,23 @@ def _map(panels, ratios, shape, law):
         return [[1.0]], median
     blocks = tuple(-(-n // MAP_BLOCK) for n in shape)
     grid = resize_cells(smooth, blocks) / median
-    for row in panels:
-        for panel in row:
-            if panel.cells is not None and panel.cells.steps:  # its own map follows hard edges
-                own = np.asarray(panel.noise.grid) * panel.cells.median_ratio
-                first = panel.rows.start // MAP_BLOCK, panel.cols.start // MAP_BLOCK
-                at = tuple(slice(a, a + n) for a, n in zip(first, own.shape, strict=True))
-                grid[at] = own * _law_ratio(panel, law) / median
+    for panel in (panel for row in panels for panel in row):
+        if panel.cells is None or panel.cells.block_levels is None:
+            continue
+        own = _own_map(panel)  # which follows hard edges
+        base, scale, knots, variances = law
+        relative = (panel.cells.block_levels - base) / scale
+        own /= np.sqrt(np.interp(relative, knots, variances)) * scale * median
+        first = panel.rows.start // MAP_BLOCK, panel.cols.start // MAP_BLOCK
+        grid[tuple(slice(a, a + n) for a, n in zip(first, own.shape, strict=True))] = own
     return grid.astype(np.float32), median
 
 
-def _law_ratio(panel, law):
-    """Noise that the panel's own law gives, over what that of all cells gives."""
-    base, scale, knots, variances = law
-    together = np.sqrt(np.interp((panel.cells.levels - base) / scale, knots, variances)) * scale
-    return float(np.nanmedian(panel.cells.expected / together))
+def _own_map(panel):
+    """Finest noise of a panel's blocks by its own map and law, in the unit of the data."""
+    noise = panel.noise
+    law = np.sqrt(np.interp(panel.cells.block_levels, noise.levels, noise.law))
+    return np.asarray(noise.grid) * law * (noise.sigma / noise.ratio)
 
 
 def _calmest(seen):

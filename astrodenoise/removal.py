@@ -21,7 +21,9 @@ from astrodenoise.tiling import Blender, batched
 
 __all__ = ['Removed', 'normalise', 'remove_noise']
 
-BATCH_SIZE = 8
+WINDOW = 2**25  # px that are normalised at once, all planes together, where there are as many
+AROUND = 1500  # px, about what a window holds above and below its blocks
+BAND = 16  # blocks; wider frames are taken in bands, so that no array grows with the width
 STARS = 256  # px around a block in which its stars are looked for
 
 
@@ -50,7 +52,7 @@ class Removed:
     limited: list
 
 
-def normalise(window, known, rows, cols, shape):
+def normalise(window, known, rows, cols, shape, *, in_order=map):
     """
     Bring a window of a frame to units of its noise.
 
@@ -64,6 +66,8 @@ def normalise(window, known, rows, cols, shape):
         Where the window lies; it begins at multiples of 16.
     shape : tuple of int
         (H, W) of the frame.
+    in_order : callable, optional
+        As for `astrodenoise.features.NormalisedPlane`.
 
     Returns
     -------
@@ -85,9 +89,12 @@ def normalise(window, known, rows, cols, shape):
             level = local_level(data, valid, plane=one.tilt, first=first, shape=shape)
         noise = one.noise.part(rows, cols)
         if one.reading is not None:
-            plane = one.reading.smoothed(window.sigma[number], data, valid, level.fine_whole())
-            noise = replace(noise, plane=plane)
-        planes.append(NormalisedPlane(data, valid, noise, level=level, missing=one.missing))
+            sigma = one.reading.smoothed(window.sigma[number], data, valid, level.fine_whole())
+            noise = replace(noise, plane=sigma)
+        plane = NormalisedPlane(
+            data, valid, noise, level=level, missing=one.missing, in_order=in_order
+        )
+        planes.append(plane)
         at_top.append(saturated)
     return planes, at_top
 
@@ -125,7 +132,8 @@ def remove_noise(frame, known, engine, settings, *, find_stars=False, errors=Fal
     for first in range(0, len(known), n_together):
         planes = slice(first, first + n_together)
         walk = _Walk(frame, planes, known[planes], engine, settings, find_stars, errors)
-        yield from walk.blocks(*region)
+        for band in _bands(_inside(block_edges(width), region[1])):
+            yield from walk.blocks(region[0], band)
 
 
 class _Walk:
@@ -134,7 +142,7 @@ class _Walk:
     def __init__(self, frame, planes, known, engine, settings, find_stars, errors):
         self.frame, self.planes, self.known, self.settings = frame, planes, known, settings
         self.find_stars, self.errors = find_stars, errors
-        self.table = engine.weights.calibration
+        self.engine, self.table = engine, engine.weights.calibration
         self.idle = settings.strength == 0 or all(one.missing for one in known)
         # the predicted error is blended only where somebody looks at it
         self.n_out = (2 if settings.uncertainty == 'predict' else 1) * len(known)
@@ -145,7 +153,7 @@ class _Walk:
         """Denoise the blocks of a region from above to below."""
         self.region_cols = cols
         height, width = self.frame.shape[1:]
-        parts = _inside(block_edges(height), rows)
+        groups = _grouped(_inside(block_edges(height), rows), cols, len(self.known))
         self.blender = Blender(
             (height, width),
             n_out=self.n_out,
@@ -155,30 +163,33 @@ class _Walk:
             columns=(max(cols.start - REACH, 0), min(cols.stop + REACH, width)),
             first_row=max(rows.start - REACH, 0),
         )
-        work = [
-            (part, [] if self.idle else self.blender.hand_out(min(part.stop + REACH, height)))
-            for part in parts
-        ]
-        batches = [
-            (number, batch)
-            for number, (_, tiles) in enumerate(work)
-            for batch in batched(tiles, self.settings.batch_size or BATCH_SIZE) or [[]]
-        ]
-        bar = None if self.idle else self.settings.progress_bar
-        current = None
-        for number, batch in batches if bar is None else bar(batches):
-            if number != current:
-                if current is not None:
-                    yield from self._finish(work[current][0])
-                self._open(*work[number])
-                current = number
-            tiles = [tile for tile in batch if self._is_needed(tile)]
-            if tiles:
-                self.blender.add(tiles, self._cut, self.predict)
-        yield from self._finish(work[current][0])
+        size = self.settings.batch_size or self.engine.batch_size(self.settings.tile_size)
+        work = []
+        for parts in groups:
+            stop = min(parts[-1].stop + REACH, height)
+            work.append((parts, batched([] if self.idle else self.blender.hand_out(stop), size)))
+        bar = self.settings.progress_bar or iter
+        n_batches = sum(len(batches) for _, batches in work)
+        steps = iter(range(0) if self.idle else bar(range(n_batches)))
+        with self.engine.workers() as in_order:
+            for parts, batches in work:
+                tiles = [tile for batch in batches for tile in batch]
+                self._open(slice(parts[0].start, parts[-1].stop), tiles, in_order)
+                for needed, prediction in in_order(self._predicted, batches):
+                    if needed:
+                        self.blender.add(needed, prediction)
+                    next(steps)
+                for part in parts:
+                    yield from self._finish(part, in_order)
+        next(steps, None)  # lets a bar see the end
 
-    def _open(self, part, tiles):
-        """Look at the window that holds a row of blocks and all the tiles that it needs."""
+    def _predicted(self, batch):
+        """Predict what of a batch is needed; several threads do so at once."""
+        tiles = [tile for tile in batch if self._is_needed(tile)]
+        return tiles, self.predict(self.blender.cut(tiles, self._cut)) if tiles else None
+
+    def _open(self, part, tiles, in_order):
+        """Look at the window that holds rows of blocks and all the tiles that they need."""
         size, shape = self.settings.tile_size, self.frame.shape[1:]
         self.rows, self.cols = (
             widened(_hull(along, [tile[axis] for tile in tiles], size, n), MARGIN, n)
@@ -187,7 +198,7 @@ class _Walk:
         window = self.frame.window(self.planes, self.rows, self.cols)
         self.stars = window.stars
         self.normalised, self.saturated = normalise(
-            window, self.known, self.rows, self.cols, shape
+            window, self.known, self.rows, self.cols, shape, in_order=in_order
         )
         self.blender.reserve(tiles)
 
@@ -206,23 +217,24 @@ class _Walk:
         rows, cols = rows - self.rows.start, cols - self.cols.start
         return np.concatenate([plane.cut(rows, cols) for plane in self.normalised])
 
-    def _finish(self, part):
+    def _finish(self, part, in_order):
         """Take the noise out of a row of blocks, all of whose tiles are there."""
         height, width = self.frame.shape[1:]
-        blended = None
+        blended, first = None, None
         if not self.idle:
             rows = slice(max(part.start - REACH, 0), min(part.stop + REACH, height))
             blended = self.blender.rows(rows.start, rows.stop, keep=max(part.stop - REACH, 0))
-            blended_at = rows.start, max(self.region_cols.start - REACH, 0)
-        for cols in _inside(block_edges(width), self.region_cols):
+            first = rows.start, max(self.region_cols.start - REACH, 0)
+
+        def block(cols):
             wide = tuple(
                 slice(max(s.start - REACH, 0), min(s.stop + REACH, n))
                 for s, n in zip((part, cols), (height, width), strict=True)
             )
-            out = None
-            if blended is not None:
-                out = blended[:, *_moved(wide, blended_at)]
-            yield self._block((part, cols), wide, out)
+            out = None if blended is None else blended[:, *_moved(wide, first)]
+            return self._block((part, cols), wide, out)
+
+        yield from in_order(block, _inside(block_edges(width), self.region_cols))
 
     def _block(self, block, wide, out):
         """Take the noise out of one block."""
@@ -283,6 +295,26 @@ class _Walk:
         there = _moved(wide, (self.rows.start, self.cols.start))
         mask = stars_of(plane, there, self.saturated[number])
         return mask[_moved(block, tuple(s.start for s in wide))]
+
+
+def _bands(blocks):
+    """Divide a row of blocks into as few and as equal bands as go."""
+    n_bands = -(-len(blocks) // BAND)
+    bands = [blocks[i * len(blocks) // n_bands : (i + 1) * len(blocks) // n_bands]
+             for i in range(n_bands)]  # fmt: skip
+    return [slice(band[0].start, band[-1].stop) for band in bands]
+
+
+def _grouped(parts, cols, n_planes):
+    """Put rows of blocks together as long as their window is no large one."""
+    most = WINDOW // n_planes // (cols.stop - cols.start)
+    groups = []
+    for part in parts:
+        if groups and part.stop - groups[-1][0].start + AROUND <= most:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups
 
 
 def _hull(part, starts, size, n):

@@ -13,7 +13,7 @@ ALIGN = 16  # px; blocks begin where those of the local level do
 MARGIN = 208  # px around a part, in which its local level and what fills its gaps are decided
 
 
-def block_edges(n, *, size=BLOCK):
+def block_edges(n, *, size=None):
     """
     Divide an axis into blocks of about the same length.
 
@@ -22,14 +22,14 @@ def block_edges(n, *, size=BLOCK):
     n : int
         Length of the axis in px.
     size : int, optional
-        About the length of a block in px; an axis shorter than 1.5 of it is one block.
+        About the length of a block in px, by default 1024; an axis shorter than 1.5 of it is one.
 
     Returns
     -------
     edges : list of int
         First pixel of each block, multiples of 16, and ``n`` at the end.
     """
-    n_blocks = max(1, round(n / size))
+    n_blocks = max(1, round(n / (size or BLOCK)))
     return [ALIGN * round(n * i / n_blocks / ALIGN) for i in range(n_blocks)] + [n]
 
 

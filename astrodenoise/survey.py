@@ -2,8 +2,8 @@
 """
 What is known of a frame before any of it is denoised: invalid pixels, level and noise.
 
-A plane of up to 3071 px on a side is looked at as a whole.  A larger one is looked at in panels of
-about 2048 px, one by one, so that no array grows with it.
+A plane of up to 1919 px on a side is looked at as a whole.  A larger one is looked at in panels of
+about 1280 px, so that no array grows with it and every core has something to do.
 """
 
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ __all__ = [
     'survey_frame',
 ]
 
-PANEL = 2048  # px, about the side of a panel
+PANEL = 1280  # px, about the side of a panel
 LIGHT_STEP = 16  # px between the samples of the level
 
 

@@ -18,11 +18,13 @@ from operator import index
 
 import numpy as np
 
-__all__ = ['Blender', 'batched', 'blend_tiles', 'n_tiles', 'tile_starts', 'window']
+__all__ = ['Blender', 'batched', 'blend_tiles', 'fitting_tile', 'n_tiles', 'tile_starts', 'window']
 
 BLENDS = ('gaussian', 'none')
 MAX_OVERLAP = 0.75
 MIN_TILE, MAX_TILE = 64, 2048
+SEAM = 128  # px; the overlap of tiles of any size is a share of it
+FITTING = range(256, 513, 32)  # px, sides of tiles that `fitting_tile` chooses from
 SIGMAS_PER_TILE = 6  # the window's sigma is a sixth of the tile
 
 
@@ -62,6 +64,30 @@ def tile_starts(n, tile_size, overlap):
     pad = (tile_size - step) // 2
     n_steps = max(0, -(-(n + 2 * pad - tile_size) // step))  # rounded up
     return step * np.arange(n_steps + 1), pad, tile_size + step * n_steps
+
+
+def fitting_tile(shape, overlap):
+    """
+    Choose the tiles that compute the fewest pixels twice or beyond the frame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the frame in pixels.
+    overlap : float
+        Share of 128 px that neighbouring tiles have in common: larger tiles need no wider seams.
+
+    Returns
+    -------
+    tile_size : int
+        A multiple of 32 from 256 to 512 px; larger ones outgrow a processor's cache.
+    overlap : float
+        The same overlap as a share of that tile.
+    """
+    common = round(overlap * SEAM)
+    work = {size: size**2 * n_tiles(shape, size, common / size) for size in FITTING}
+    tile_size = min(work, key=work.get)
+    return tile_size, common / tile_size
 
 
 def n_tiles(shape, tile_size, overlap):
@@ -144,8 +170,7 @@ def blend_tiles(shape, cut, predict, *, n_out, tile_size=256, overlap=0.25, blen
         arguments are integer index arrays into the frame, mirrored at its borders.
     predict : callable
         ``predict(batch)`` takes ``(B, C, tile_size, tile_size)`` float32, B being ``batch_size`` or
-        less, and gives ``(B, n_out, tile_size, tile_size)``.  The next call may get the same array,
-        filled anew.
+        less, and gives ``(B, n_out, tile_size, tile_size)``.
     n_out : int
         Number of planes that ``predict`` gives.
     tile_size, overlap : int, float, optional
@@ -175,7 +200,7 @@ def blend_tiles(shape, cut, predict, *, n_out, tile_size=256, overlap=0.25, blen
     blender.reserve(tiles)
     batches = batched(tiles, batch_size)
     for corners in batches if progress_bar is None else progress_bar(batches):
-        blender.add(corners, cut, predict)
+        blender.add(corners, predict(blender.cut(corners, cut)))
     return blender.rows(0, shape[0])
 
 
@@ -242,7 +267,6 @@ class Blender:
                        if left < self._columns[1] and left + tile_size > self._columns[0]]
         self._first = first_row
         self._sums = np.zeros((n_out, 0, self._columns[1] - self._columns[0]), np.float32)
-        self._batch = None
 
     def hand_out(self, stop):
         """
@@ -279,26 +303,58 @@ class Blender:
             sums[:, :held] = self._sums
             self._sums = sums
 
-    def add(self, corners, cut, predict):
+    def cut(self, corners, cut):
         """
-        Predict some tiles and add them to the sums.
+        Cut some tiles; several threads may do so at once.
 
         Parameters
         ----------
         corners : list of tuple of int
-            What `hand_out` gave, in its order; tiles that no pixel needs may be left out.
-        cut, predict : callable
+            What `hand_out` gave; tiles that no pixel needs may be left out.
+        cut : callable
             As for `blend_tiles`.
+
+        Returns
+        -------
+        batch : `numpy.ndarray`, (B, C, tile_size, tile_size), float32
+            One tile for each corner.
 
         Raises
         ------
         ValueError
-            If ``cut`` or ``predict`` gives a wrong shape.
+            If ``cut`` gives a wrong shape.
         """
-        batch = self._cut(corners, cut)
-        predicted = np.asarray(predict(batch))
-        n_out, size = len(self._sums), self._size
-        _check_array('predict', predicted, (len(corners), n_out, size, size))
+        size, shape = self._size, self._shape
+        batch = None
+        for i, (top, left) in enumerate(corners):
+            tile = np.asarray(cut(_mirrored(top, size, shape[0]), _mirrored(left, size, shape[1])))
+            if batch is None:
+                n_in = len(tile) if tile.ndim == 3 else 1
+                _check_array('cut', tile, (n_in, size, size))
+                batch = np.empty((len(corners), *tile.shape), dtype=np.float32)
+            _check_array('cut', tile, batch.shape[1:])
+            batch[i] = tile
+        return batch
+
+    def add(self, corners, predicted):
+        """
+        Add the predictions of some tiles to the sums.
+
+        Parameters
+        ----------
+        corners : list of tuple of int
+            The tiles, in the order of `hand_out`.
+        predicted : `numpy.ndarray`, (B, n_out, tile_size, tile_size)
+            One prediction for each.
+
+        Raises
+        ------
+        ValueError
+            If it has a wrong shape.
+        """
+        predicted = np.asarray(predicted)
+        expected = (len(corners), len(self._sums), self._size, self._size)
+        _check_array('predict', predicted, expected)
         for (top, left), prediction in zip(corners, predicted, strict=True):
             corner = top - self._first, left - self._columns[0]
             _add_tile(self._sums, prediction, self._tile_weight, *corner)
@@ -331,19 +387,6 @@ class Blender:
         for y, weight in enumerate(self._row_weight[first:stop]):  # no weight map of that size
             blended[:, y] /= weight * column_weight
         return blended
-
-    def _cut(self, corners, cut):
-        """Cut tiles into the batch, which is made once."""
-        size, shape = self._size, self._shape
-        for i, (top, left) in enumerate(corners):
-            tile = np.asarray(cut(_mirrored(top, size, shape[0]), _mirrored(left, size, shape[1])))
-            if self._batch is None or len(self._batch) < len(corners):
-                n_in = len(tile) if tile.ndim == 3 else 1
-                _check_array('cut', tile, (n_in, size, size))
-                self._batch = np.empty((len(corners), *tile.shape), dtype=np.float32)
-            _check_array('cut', tile, self._batch.shape[1:])
-            self._batch[i] = tile
-        return self._batch[:len(corners)]
 
 
 def _lay_tiles(n, weights, overlap):

@@ -36,12 +36,11 @@ import peers
 import scenes
 import tables
 from astropy.io import fits
-from astropy.nddata import CCDData
 
 import astrodenoise
-from astrodenoise import denoise, read_provenance
+from astrodenoise import denoise
 from astrodenoise.core import MODELS
-from astrodenoise.tiling import n_tiles
+from astrodenoise.tiling import fitting_tile, n_tiles
 from astrodenoise.weights import describe, list_models
 
 ROOT = Path(astrodenoise.__file__).parents[1]
@@ -72,13 +71,15 @@ FLAGS = ('fma', 'avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile', 'am
 
 PHASES = {  # where the time goes -> what is timed; () means what the function gives
     'opening': ('frames:open_frame',),
-    'noise and level': ('survey:survey', 'trainedrange:outside'),
-    'features': ('removal:normalise', 'features:NormalisedPlane.cut'),
+    'looking at panels': ('survey:look_at_panel',),
+    'noise and level': ('survey:survey_frame', 'trainedrange:outside'),
+    'features': ('removal:normalise', 'features:NormalisedPlane._sigma_of_rows',
+                 'features:NormalisedPlane.cut'),
     'network': ('engine:Engine.predictor()',),
-    'blending': ('tiling:Blender.add', 'tiling:Blender.rows'),
+    'blending': ('tiling:Blender.cut', 'tiling:Blender.add', 'tiling:Blender.rows'),
     'limit': ('limit:hold_back',),
     'taking it out': ('removal:_Walk._block',),
-    'closing': ('frames:Frame.close',),
+    'closing': ('frames:Opened.close',),
     'loading the weights': ('engine:load_engine',),
     'reading files': ('files:open_frames', 'fitsfiles:FitsImages.read'),
     'writing files': ('fitswriter:_Writer.write', 'fitswriter:_Writer.finish', 'atomic:_publish'),
@@ -557,18 +558,18 @@ def usual_precision(device):
     return load_engine(MODELS['default'][0], device, 'auto').precision
 
 
-def tile_used(frame, ours):
-    """Ask the record of a call for its tile."""
+def tile_used(shape, ours):
+    """Give the size and the overlap of a call's tiles."""
     if ours.tile_size != 'auto':
-        return ours.tile_size
-    clean = denoise(CCDData(frame, unit='electron'), **ours.keywords)
-    return int(read_provenance(clean.meta)['tile'])
+        return ours.tile_size, 0.25
+    return fitting_tile(shape[-2:], 0.25)
 
 
-def gigaflops(ours, shape, tile_size):
+def gigaflops(ours, shape):
     """Count what a call's network computes."""
     network, flops, _ = network_of(ours.network)
-    tiles = n_tiles(shape[-2:], tile_size, 0.25) * ours.n_planes / network.config.planes
+    tile_size, overlap = tile_used(shape, ours)
+    tiles = n_tiles(shape[-2:], tile_size, overlap) * ours.n_planes / network.config.planes
     return flops * (tile_size / 256) ** 2 * tiles / 1e9
 
 
@@ -671,7 +672,7 @@ PEERS = {  # name -> package, which frames, numbers of planes, what makes a run 
 
 def our_calls(options):
     """List the calls of ours that are timed."""
-    few = TILES[::len(TILES) - 1]  # the default and auto
+    few = TILES[::len(TILES) - 1]  # the paper's and the default
     return [Ours(model, precision, tile_size, n_planes, options.device)
             for model, n_planes in (('default', 1), ('fast', 1), ('default', 3), ('fast', 3))
             for tile_size in (TILES if (model, n_planes) == ('default', 1) else few)
@@ -697,7 +698,7 @@ def throughput(options):
     networks = {ours.network for ours, (run, _) in found.items() if run}
     found |= peer_runs(frames, options) | bare_runs(networks, options)
     seconds = interleaved({name: run for name, (run, _) in found.items() if run}, options.repeats)
-    usual = {n: Ours('default', usual_precision(options.device), TILES[0], n, options.device)
+    usual = {n: Ours('default', usual_precision(options.device), TILES[-1], n, options.device)
              for n in (1, 3)}
     return throughput_rows({name: row for name, (_, row) in found.items()}, seconds, sides, usual)
 
@@ -708,17 +709,10 @@ def our_runs(frames, options):
     for ours in our_calls(options):
         frame = frames['ours', ours.n_planes]
         row = {'what': 'ours', 'setting': str(ours), 'planes': ours.n_planes}
-        try:
-            denoise(frame[..., :256, :256], **ours.keywords)  # loads the weights
-        except (TypeError, ValueError) as error:
-            if ours.tile_size != 'auto':
-                raise
-            found[ours] = None, {**row, 'note': left_out(error)}
-            continue
-        tile = tile_used(frame, ours)
+        denoise(frame[..., :256, :256], **ours.keywords)  # loads the weights
         if ours.tile_size == 'auto':
-            row['setting'] += f' ({tile})'
-        row['work'] = gigaflops(ours, frame.shape, tile)
+            row['setting'] += f' ({tile_used(frame.shape, ours)[0]})'
+        row['work'] = gigaflops(ours, frame.shape)
         found[ours] = functools.partial(denoise, frame, **ours.keywords), row
     return found
 
@@ -935,7 +929,7 @@ def lazy_rows(frame, options):
 
 class Stopwatch:
     """
-    The time that functions take, without that of others that they call and that are timed too.
+    The processor's time that functions take, without that of others that are timed too.
 
     Parameters
     ----------
@@ -946,12 +940,10 @@ class Stopwatch:
     ----------
     seconds : `collections.Counter`
         Phase -> time.
-    covered : float
-        Time of the first thread that belongs to a phase.
     """
 
-    def __init__(self, clock=time.perf_counter):
-        self.seconds, self.covered = Counter(), 0.0
+    def __init__(self, clock=time.thread_time):
+        self.seconds = Counter()
         self._clock, self._lock, self._own = clock, threading.Lock(), threading.local()
 
     def timed(self, phase, function):
@@ -981,8 +973,6 @@ class Stopwatch:
                 spent, within = self._clock() - start, stack.pop()
                 with self._lock:
                     self.seconds[phase] += spent - within
-                    if not stack and threading.current_thread() is threading.main_thread():
-                        self.covered += spent
                 if stack:
                     stack[-1] += spent
 
@@ -1045,7 +1035,12 @@ def importers(function):
 
 
 def profile(options):
-    """Find where the time goes, by timers round the functions: of an array, and of a FITS file."""
+    """
+    Find where the time goes, by timers round the functions: of an array, and of a FITS file.
+
+    Seconds are those of all cores together.  *The rest* is what no timer covers and the cores'
+    waiting for each other.
+    """
     from astrodenoise.cli import main as command_line
 
     shape = shape_of((QUICK_PROFILE_SIZE if options.quick else PROFILE_SIZE) * options.scale)
@@ -1072,7 +1067,9 @@ def phase_rows(what, shape, run, repeats):
             start = time.perf_counter()
             run()
             whole = time.perf_counter() - start
-        found.append({**watch.seconds, 'the rest': whole - watch.covered, 'whole': whole})
+        whole *= len(os.sched_getaffinity(0))  # of all cores, as the phases are; waiting included
+        rest = whole - sum(watch.seconds.values())
+        found.append({**watch.seconds, 'the rest': rest, 'whole': whole})
     seconds = {phase: float(np.median([one.get(phase, 0.0) for one in found]))
                for phase in ('whole', *PHASES, 'the rest')}
     whole = seconds.pop('whole')
