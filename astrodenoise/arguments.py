@@ -40,6 +40,8 @@ _positive = _number(sys.float_info.min, math.inf, 'must be positive')
 
 
 def _tile_size(text):
+    if text == 'auto':
+        return text
     value = int(text)
     if not 64 <= value <= 2048 or value % 8:
         msg = f'must be a multiple of 8 from 64 to 2048, got {text}'
@@ -288,7 +290,8 @@ def _add_computing(parser):
     add = group.add_argument
     add('--overlap', type=_number(0, 0.75, 'must lie in 0 to 0.75'), metavar='F',
         help='part of a tile that the next one covers too (default: 0.25)')
-    add('--tile-size', type=_tile_size, metavar='N', help='in pixels (default: 256)')
+    add('--tile-size', type=_tile_size, metavar='N',
+        help='in pixels, or auto: what fits the frame best (default: auto)')
     add('--blend', choices=('gaussian', 'none'),
         help='feather the tiles, or lay them side by side (with --overlap 0)')
     add('--device', default='auto', help='cpu, cuda, mps ... (default: the best there is)')

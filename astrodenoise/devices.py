@@ -199,6 +199,8 @@ class Device:
         network : `torch.nn.Module`
             The same, ready to predict.
         """
+        if self.precision != 'float32':
+            network.shorten(getattr(torch, self.precision))
         return network.to(self.name, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
@@ -244,20 +246,12 @@ class Device:
 
     def _as_recorded(self):
         """Compute in the precision that the record names, and the same bits in every run."""
-        if self.kind == 'cuda':
-            return _cuda_session(self.precision)
-        return _autocast(self.kind, self.precision)
-
-
-def _autocast(kind, precision):
-    if precision == 'float32':
-        return nullcontext()
-    return torch.autocast(kind, getattr(torch, precision))
+        return _cuda_session() if self.kind == 'cuda' else nullcontext()
 
 
 @contextmanager
-def _cuda_session(precision):
+def _cuda_session():
     """Have CUDA for one batch, float32 without the short mantissa that cuDNN would put for it."""
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    with _CUDA_LOCK, exact, _autocast('cuda', precision):
+    with _CUDA_LOCK, exact:
         yield

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 
 import numpy as np
 import torch
@@ -214,7 +215,8 @@ class Engine:
         device = plan.device
         if trouble == 'nonsense' and device.precision == 'float16':
             log.info('float16 overflows on %s: float32 from here on', device.name)
-            return replace(plan, device=device.at('float32'))
+            exact = device.at('float32')
+            return replace(plan, device=exact, network=exact.load(self._new_network()))
         if trouble != 'memory':
             return self._on_processor(device, trouble, f'{device.name} failed ({words})')
         n_tiles = min(shape[0], plan.n_tiles or shape[0])
@@ -305,13 +307,15 @@ def _run(plan, batch, condition):
 
 
 def _run_in_parts(plan, tile, condition):
-    """Predict a tile as a frame of smaller tiles."""
+    """Predict a tile as a frame of smaller tiles, all on the network's grid of halved pixels."""
+    grid = 2 * plan.network.config.stride
     return blend_tiles(
         tile.shape[1:],
         lambda rows, cols: tile[:, rows[:, None], cols],
         lambda parts: plan.device.run(plan.network, parts, condition),
         n_out=2 * plan.network.config.planes,
         tile_size=plan.side,
+        overlap=grid * ceil(0.25 * plan.side / grid) / plan.side,
         batch_size=1,
     )
 

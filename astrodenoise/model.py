@@ -73,6 +73,10 @@ class ModelConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+# 100 sigma up, one sigma is less than a step of bfloat16: these convolutions keep float32
+EXACT = ('first', 'last')
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions whose result is added to their input."""
 
@@ -86,7 +90,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x):
         """Add two convolutions of ``x`` to it."""
-        return x + self.conv2(functional.relu(self.conv1(functional.relu(x))))
+        # in place where nobody looks again: memory is what the wide levels wait for
+        change = self.conv2(functional.relu_(self.conv1(functional.relu(x))))
+        return x + change if change.dtype != x.dtype else change.add_(x)
 
 
 class Level(nn.Sequential):
@@ -135,6 +141,19 @@ class ResUNet(nn.Module):
         )
         self.last = nn.Conv2d(widths[0], 2 * config.planes, 3, padding=1)
 
+    def shorten(self, dtype):
+        """
+        Keep all convolutions but the first and the last in half precision.
+
+        Parameters
+        ----------
+        dtype : `torch.dtype`
+            Of their weights and of what they compute.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and name not in EXACT:
+                module.to(dtype)
+
     def forward(self, features, condition):
         """
         Predict the noise of tiles and the error of that prediction.
@@ -152,10 +171,8 @@ class ResUNet(nn.Module):
             The noise that is present and the logarithm of its expected rms error, in units of
             sigma.
         """
-        # the first and the last convolution keep float32: 100 sigma up, one sigma is less than a
-        # step of bfloat16
         with torch.autocast(features.device.type, enabled=False):
-            x = self.first(features.float())
+            x = self.first(features.float()).to(self.down[0].weight.dtype)
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):
             x = level(x, condition)

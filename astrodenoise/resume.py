@@ -8,6 +8,7 @@ from astrodenoise.filecontext import FrameError
 from astrodenoise.files import open_frames
 from astrodenoise.provenance import read_provenance
 from astrodenoise.settings import GIVEN
+from astrodenoise.tiling import fitting_tile
 from astrodenoise.weights import describe
 
 __all__ = ['earlier_result', 'weights_asked']
@@ -124,17 +125,27 @@ def _records(path):
     return [entry for entry in found if entry[1]], {key[0] for key, _ in found}
 
 
+def _tiles(args, shape):
+    """Size and overlap of the tiles that would be taken."""
+    if args.tile_size != 'auto':
+        return args.tile_size, args.overlap
+    if args.bayer:
+        shape = tuple(-(-n // 2) for n in shape)
+    return fitting_tile(shape, args.overlap)
+
+
 def _other_settings(record, args, context):
     """Name the settings of a record that are not those asked for."""
     model, weights = weights_asked(args, context)
     if record.get('weights') != weights:
         there = f'{record.get("model")} {record.get("weights")}'
         yield f'weights {there}, asked {model} {weights}'
+    tile_size, overlap = _tiles(args, context.shape[-2:])
     asked = {
         'strength': args.strength,
         'limit': args.limit,
-        'overlap': args.overlap,
-        'tile': args.tile_size,
+        'overlap': overlap,
+        'tile': tile_size,
         'blend': args.blend,
         'channels': _channels(args, context),
         'bayer': args.bayer or None,

@@ -18,7 +18,7 @@ USUAL = {
     'channels': None,
     'bayer': None,
     'overlap': 0.25,
-    'tile_size': 256,
+    'tile_size': 'auto',
     'blend': 'gaussian',
     'precision': 'auto',
     'star_mask': None,

@@ -14,6 +14,7 @@ sum of the windows.  Where the paper is silent:
   accumulator is the only array of the frame's size.
 """
 
+from math import ceil
 from operator import index
 
 import numpy as np
@@ -24,7 +25,8 @@ BLENDS = ('gaussian', 'none')
 MAX_OVERLAP = 0.75
 MIN_TILE, MAX_TILE = 64, 2048
 SEAM = 128  # px; the overlap of tiles of any size is a share of it
-FITTING = range(256, 513, 32)  # px, sides of tiles that `fitting_tile` chooses from
+GRID = 32  # px; twice the stride of the deepest network
+FITTING = range(256, 513, GRID)  # px, sides of tiles that `fitting_tile` chooses from
 SIGMAS_PER_TILE = 6  # the window's sigma is a sixth of the tile
 
 
@@ -75,7 +77,8 @@ def fitting_tile(shape, overlap):
     shape : tuple of int
         Height and width of the frame in pixels.
     overlap : float
-        Share of 128 px that neighbouring tiles have in common: larger tiles need no wider seams.
+        Share of 128 px that neighbouring tiles have in common, rounded up to a multiple of 32 px:
+        larger tiles need no wider seams.
 
     Returns
     -------
@@ -84,7 +87,8 @@ def fitting_tile(shape, overlap):
     overlap : float
         The same overlap as a share of that tile.
     """
-    common = round(overlap * SEAM)
+    # tiles that begin off the network's grid of halved pixels would see the frame in another way
+    common = GRID * ceil(overlap * SEAM / GRID)
     work = {size: size**2 * n_tiles(shape, size, common / size) for size in FITTING}
     tile_size = min(work, key=work.get)
     return tile_size, common / tile_size

@@ -24,11 +24,11 @@ from scipy import ndimage
 from astrodenoise import denoise
 from astrodenoise.tiling import MAX_TILE, tile_starts
 
-MODES = {  # keywords of `denoise`; those of the second are its defaults
-    'naive': {'overlap': 0.0, 'blend': 'none'},
-    'overlapping': {'overlap': 0.25, 'blend': 'gaussian'},
+TILE = 256  # px, the paper's tile
+MODES = {  # keywords of `denoise`
+    'naive': {'overlap': 0.0, 'blend': 'none', 'tile_size': TILE},
+    'overlapping': {'overlap': 0.25, 'blend': 'gaussian', 'tile_size': TILE},
 }
-TILE = 256  # px, the default tile
 SIZE = 1024  # px, side of the simulated frames
 FRAMES, QUICK_FRAMES = 16, 4  # of the pool, half of them blank sky, half nebula
 N_SHIFTS = 20  # sets of shifted lines

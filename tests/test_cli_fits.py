@@ -364,7 +364,7 @@ def test_usual_settings(tmp_path, hst, asked):
     assert main(['denoise', str(hst), '-o', f'{tmp_path}/out.fits', '-q']) == 0
     expected = astrodenoise.denoise.__kwdefaults__ if asked is None else asked[0]
     assert expected['strength'] == 1
-    assert (expected['overlap'], expected['tile_size'], expected['limit']) == (0.25, 256, 6)
+    assert (expected['overlap'], expected['tile_size'], expected['limit']) == (0.25, 'auto', 6)
 
 
 def test_like_what_was_never_denoised(tmp_path, hst, capsys):

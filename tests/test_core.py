@@ -28,7 +28,7 @@ from astrodenoise.exceptions import (
     NoNoiseWarning,
     WeightsError,
 )
-from astrodenoise.tiling import Blender
+from astrodenoise.tiling import Blender, fitting_tile, tile_starts
 from astrodenoise.training.scenes import draw_scene
 
 SHAPE = (192, 160)
@@ -465,12 +465,23 @@ def seam(error, lines):
 
 def test_overlapping_tiles_leave_no_seam_where_naive_ones_do(rng):
     data = rng.normal(size=(448, 320)).astype(np.float32)
-    naive = denoise(data, noise=1.0, overlap=0, blend='none')
-    smooth = denoise(data, noise=1.0)
+    naive = denoise(data, noise=1.0, overlap=0, blend='none', tile_size=256)
+    smooth = denoise(data, noise=1.0, tile_size=256)
     assert seam(naive, [256]) > 2
     # tiles begin 32 px outside and every 192 px, and overlap by 64 px
     assert 0.8 < seam(smooth, [160, 224, 352]) < 1.2
     assert rms(smooth - denoise(data, noise=1.0, overlap=0.5)) < 0.2 * rms(smooth)
+
+
+def test_fitting_tiles_are_like_the_papers_and_leave_no_seam(rng):
+    frame = rng.normal(size=(600, 700)).astype(np.float32)
+    fitting, usual = denoise(frame, noise=1.0), denoise(frame, noise=1.0, tile_size=256)
+    assert rms(fitting - usual) < 0.02
+    tile_size, overlap = fitting_tile(frame.shape, 0.25)
+    starts, pad, _ = tile_starts(frame.shape[0], tile_size, overlap)
+    lines = [line - pad for line in (*starts[1:], *(starts[:-1] + tile_size))]
+    assert lines
+    assert 0.7 < seam(fitting, lines) < 1.3
 
 
 def test_progress_bar_wraps_the_batches(noisy):
@@ -489,7 +500,8 @@ def test_progress_bar_wraps_the_batches(noisy):
 
 
 def test_what_was_done_is_recorded(noisy):
-    clean = denoise(CCDData(noisy, unit='adu', meta={'OBJECT': 'M 51'}), overlap=0.3, strength=0.9)
+    ccd = CCDData(noisy, unit='adu', meta={'OBJECT': 'M 51'})
+    clean = denoise(ccd, overlap=0.3, tile_size=256, strength=0.9)
     record = astrodenoise.read_provenance(clean.meta)
     assert clean.meta['OBJECT'] == 'M 51'
     assert record['overlap'] == 0.3

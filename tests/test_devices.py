@@ -151,8 +151,12 @@ def test_real_errors_of_the_processor():
 class Double(torch.nn.Module):
     """A network that gives its input, twice, and remembers in what it came."""
 
+    dtype = torch.float32
+
+    def shorten(self, dtype):
+        self.dtype = dtype
+
     def forward(self, features, condition):
-        self.dtype = torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype
         self.layout = features.is_contiguous(memory_format=torch.channels_last)
         return features + condition.sum(), features
 
@@ -179,7 +183,7 @@ def test_the_same_device_in_another_precision():
 
 def test_cudas_float32_is_whole_and_its_flags_come_back():
     before = torch.backends.cudnn.allow_tf32
-    with devices._cuda_session('float32'):
+    with devices._cuda_session():
         assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.deterministic
         assert devices._CUDA_LOCK.locked()

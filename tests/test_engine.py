@@ -96,7 +96,7 @@ def frame():
 @pytest.fixture(scope='module')
 def on_processor(frame):
     """Give that frame, denoised on the processor in float32."""
-    return denoise(frame, model='fast', device='cpu', precision='float32')
+    return denoise(frame, model='fast', tile_size=256, device='cpu', precision='float32')
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_batches_are_halved_where_memory_runs_out(weights, batch, condition, exp
 def test_a_tile_that_does_not_fit_is_computed_in_parts(frame, on_processor, plug_in):
     gpu = plug_in(Gpu(side=200))
     with pytest.warns(DeviceWarning, match='parts of 128 px: pass tile_size=128') as caught:
-        clean = denoise(frame, model='fast')
+        clean = denoise(frame, model='fast', tile_size=256)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert gpu.sizes[-1] == (1, 128)
@@ -208,7 +208,7 @@ def test_parts_keep_their_least_size(weights, batch, condition, expected):
 def test_a_frame_is_complete_whatever_the_memory(frame, on_processor, plug_in, side):
     plug_in(Gpu(side=side, n_tiles=1))
     with pytest.warns(DeviceWarning) as caught:
-        clean = denoise(np.stack([frame, frame]), model='fast')
+        clean = denoise(np.stack([frame, frame]), model='fast', tile_size=256)
     assert len(caught) == 1  # of two planes
     assert rms(clean - on_processor) < 0.02 * SIGMA
 
@@ -216,11 +216,11 @@ def test_a_frame_is_complete_whatever_the_memory(frame, on_processor, plug_in, s
 def test_the_next_frame_tries_again(frame, on_processor, plug_in):
     gpu = plug_in(Gpu(side=0))
     with pytest.warns(DeviceWarning):
-        first = denoise(frame, model='fast')
+        first = denoise(frame, model='fast', tile_size=256)
     assert_array_equal(first, on_processor)
     gpu.side = 9999  # what filled the memory has ended
     gpu.sizes.clear()
-    assert_array_equal(denoise(frame, model='fast'), on_processor)
+    assert_array_equal(denoise(frame, model='fast', tile_size=256), on_processor)
     assert gpu.sizes
     assert load_engine('fast').device == 'cuda:0'
 
@@ -229,7 +229,7 @@ def test_memory_that_holds_no_network(frame, on_processor, plug_in):
     gpu = plug_in(Gpu())
     gpu.network_fits = False
     with pytest.warns(DeviceWarning, match=r'cuda:0 cannot be used \(CUDA out of memory') as caught:
-        clean = denoise(frame, model='fast')
+        clean = denoise(frame, model='fast', tile_size=256)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert_array_equal(clean, on_processor)
@@ -259,7 +259,7 @@ def test_memory_of_the_processor_that_runs_out_is_an_error(weights, batch, condi
 def test_a_lost_device_ends_in_a_run_on_the_processor(frame, on_processor, plug_in, error):
     gpu = plug_in(Gpu(lost_at=2, error=error))
     with pytest.warns(DeviceWarning, match='cuda:0 failed .* the processor computes') as caught:
-        clean = denoise(frame, model='fast', batch_size=1)
+        clean = denoise(frame, model='fast', tile_size=256, batch_size=1)
     assert len(caught) == 1
     assert '\n' not in str(caught[0].message)
     assert_array_equal(clean, on_processor)
@@ -268,7 +268,7 @@ def test_a_lost_device_ends_in_a_run_on_the_processor(frame, on_processor, plug_
     n_calls = len(gpu.sizes)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        assert_array_equal(denoise(frame, model='fast'), on_processor)
+        assert_array_equal(denoise(frame, model='fast', tile_size=256), on_processor)
     assert len(gpu.sizes) == n_calls
 
 
@@ -277,7 +277,7 @@ def test_the_record_says_where_it_ended(frame, plug_in):
 
     plug_in(Gpu(lost_at=1, precision='bfloat16'))
     with pytest.warns(DeviceWarning):
-        clean = denoise(CCDData(frame, unit='adu'), model='fast', batch_size=1)
+        clean = denoise(CCDData(frame, unit='adu'), model='fast', tile_size=256, batch_size=1)
     record = read_provenance(clean.meta)
     assert record['device'] == 'cpu'
     assert record['precision'] == engine.choose_precision('auto', 'cpu')

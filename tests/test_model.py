@@ -92,3 +92,14 @@ def test_impossible_shapes_are_refused(wrong):
 def test_configuration_round_trip():
     assert ModelConfig(**SMALL.to_dict()) == SMALL
     assert SMALL.stride == 4
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_shortened_networks_keep_their_ends(dtype):
+    network = ResUNet(ModelConfig(widths=(8, 16), blocks=(1, 1)))
+    network.shorten(dtype)
+    kinds = {name: module.weight.dtype for name, module in network.named_modules()
+             if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d)}  # fmt: skip
+    ends = {name for name, kind in kinds.items() if kind == torch.float32}
+    assert ends == {'first', 'last'}
+    assert set(kinds.values()) == {torch.float32, dtype}

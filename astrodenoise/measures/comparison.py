@@ -14,6 +14,7 @@ from scipy import ndimage, spatial
 from astrodenoise.background import fill_nearest, local_level
 from astrodenoise.estimate import MIN_PIXELS, measure_plane
 from astrodenoise.measures import detections, pixels, residuals, sources
+from astrodenoise.tiling import fitting_tile
 
 __all__ = [
     'Comparison',
@@ -407,5 +408,8 @@ def seam_figure(image, scene, valid):
         As `astrodenoise.measures.residuals.seams` gives it.
     """
     rough = np.abs(ndimage.gaussian_laplace(scene, 1.0)) > ROUGH
-    lines = tuple(residuals.tile_lines(n) for n in image.shape)
+    tile_size, overlap = fitting_tile(image.shape, 0.25)
+    lines = tuple(
+        residuals.tile_lines(n, tile_size=tile_size, overlap=overlap) for n in image.shape
+    )
     return residuals.seams(image, lines, ~ndimage.maximum_filter(rough | ~valid, 7))
