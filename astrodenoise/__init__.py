@@ -14,7 +14,7 @@ _MODULE_OF = {
     'FrameNoise': 'noisemodel',
     'conf': '_config',
     'denoise': 'core',
-    'measure_noise': 'noise',
+    'measure_noise': 'core',
     'read_provenance': 'provenance',
     'residual': 'products',
     'star_mask': 'starmask',

@@ -41,7 +41,7 @@ def make_cells(shape):
     ]
 
 
-def cell_statistic(cells, values, good, statistic, *, min_share=0.12):
+def cell_statistic(cells, values, good, statistic, *, min_share=0.12, step=1):
     """
     Take one number per cell from its good pixels.
 
@@ -57,6 +57,8 @@ def cell_statistic(cells, values, good, statistic, *, min_share=0.12):
         1-D array to a number.
     min_share : float, optional
         Share of a cell that must be good.
+    step : int, optional
+        Every ``step``-th pixel of every ``step``-th row is taken.
 
     Returns
     -------
@@ -67,8 +69,9 @@ def cell_statistic(cells, values, good, statistic, *, min_share=0.12):
     everything = good.all()
     for i, line in enumerate(cells):
         for j, cell in enumerate(line):
-            chosen = values[cell].ravel() if everything else values[cell][good[cell]]
-            if chosen.size >= max(min_share * values[cell].size, 16):
+            inside = values[cell][::step, ::step]
+            chosen = inside.ravel() if everything else inside[good[cell][::step, ::step]]
+            if chosen.size >= max(min_share * inside.size, 16):
                 result[i, j] = statistic(chosen)
     return result
 

@@ -1,8 +1,10 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""The whole way of a frame: open, measure, cut, predict, blend, close."""
+"""The whole way of a frame: open, measure, cut, predict, blend, close; and its first two steps."""
 
 import logging
+import threading
 import warnings
+from importlib import import_module
 
 import numpy as np
 from astropy.nddata import NDData
@@ -16,6 +18,7 @@ from astrodenoise.exceptions import (
 )
 from astrodenoise.frames import is_lazy, open_frame
 from astrodenoise.mosaic import MosaicFrame, as_mosaic, check_peaks
+from astrodenoise.noisemodel import FrameNoise
 from astrodenoise.options import Options, check_number
 from astrodenoise.protection import check_star_mask
 from astrodenoise.provenance import check_keyword, is_denoised
@@ -24,7 +27,7 @@ from astrodenoise.sections import MARGIN, widened
 from astrodenoise.survey import survey_frame
 from astrodenoise.trainedrange import outside
 
-__all__ = ['denoise', 'denoise_frame']
+__all__ = ['denoise', 'denoise_frame', 'measure_noise']
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +163,37 @@ def denoise(
     )  # fmt: skip
 
 
+def measure_noise(ccd, *, saturation=None):
+    """
+    Measure the noise of a frame, to be used for as many calls as you like.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, \
+            `numpy.ndarray` or `dask.array.Array`
+        The frame, (H, W) or (N, H, W).
+    saturation : float or `~astropy.units.Quantity`, optional
+        Level at and above which pixels are saturated; by default what the header or the frame's
+        own pile-up says.
+
+    Returns
+    -------
+    noise : `~astrodenoise.FrameNoise`
+        One model per plane, in the unit of the data; ``denoise(..., noise=)`` takes it.
+
+    Raises
+    ------
+    TypeError
+        If the frame is of another type.
+    ValueError
+        If it has other dimensions, or too few valid pixels.
+    """
+    frame = _open(ccd)
+    known = survey_frame(frame, 'measure', saturation=_saturation_level(saturation, frame))
+    unit = '' if frame.unit is None else str(frame.unit)
+    return FrameNoise(tuple(one.noise for one in known), unit)
+
+
 def _open(ccd):
     """Open any input as a frame."""
     if not is_lazy(ccd):
@@ -199,6 +233,8 @@ def denoise_frame(frame, settings, *, noise=None, star_mask=None, saturation=Non
     star_mask = check_star_mask(star_mask, frame)
     frame.stars = None if star_mask is True else star_mask
     _warn_if_denoised(frame)
+    # torch takes a second to load: another core does so while this one measures
+    threading.Thread(target=import_module, args=('torch',)).start()
     known = survey_frame(frame, noise, saturation=_saturation_level(saturation, frame))
     _check_noise(known)
     engine = _load_engine(settings)

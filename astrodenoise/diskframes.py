@@ -40,27 +40,6 @@ class DiskFrame(PiecewiseFrame):
         super().__init__(ccd)
         self._folder = folder
 
-    def each(self, function, places, windows):
-        """
-        Call a function for several places of the frame.
-
-        Parameters
-        ----------
-        function : callable
-            Takes the frame and a place.
-        places : list
-            What it is called with.
-        windows : list of tuple of slice
-            Not needed: all of the frame is within reach.
-
-        Returns
-        -------
-        results : list
-            In the order of ``places``.
-        """
-        del windows
-        return [function(self, place) for place in places]
-
     def empty(self, dtype):
         """
         Make room for planes on disk.

@@ -258,6 +258,28 @@ class Opened:
             raise ValueError(msg)
         return planes if self.ndim == 3 else planes[0]
 
+    def each(self, function, places, windows):
+        """
+        Call a function for several places of the frame.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the frame and a place.
+        places : list
+            What it is called with.
+        windows : list of tuple of slice
+            Planes, rows and columns that it looks at for each of them.
+
+        Returns
+        -------
+        results : list
+            In the order of ``places``.
+        """
+        del windows  # all of the frame is within reach
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(partial(function, self), places))
+
     def empty(self, dtype):
         """
         Make room for planes.
@@ -356,28 +378,6 @@ class Frame(Opened):
             for plane in (self.saturated, self.sigma, self.stars)
         )
         return Window(self.data[part], self.valid[part], *others)
-
-    def each(self, function, places, windows):
-        """
-        Call a function for several places of the frame.
-
-        Parameters
-        ----------
-        function : callable
-            Takes the frame and a place.
-        places : list
-            What it is called with.
-        windows : list of tuple of slice
-            Planes, rows and columns that it looks at for each of them.
-
-        Returns
-        -------
-        results : list
-            In the order of ``places``.
-        """
-        del windows  # all of the frame is at hand
-        with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(partial(function, self), places))
 
     def _finish(self, planes):
         """Put the new pixels together with those that must come back as they were."""

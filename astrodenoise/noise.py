@@ -21,7 +21,6 @@ __all__ = [
     'fitted',
     'frame_noise',
     'leave_out_invalid',
-    'measure_noise',
     'noise_as_told',
     'noise_of_plane',
     'sigma_of',
@@ -54,42 +53,6 @@ def leave_out_invalid(frame, *, saturation=None):
         valid &= ~found.invalid
         at_top[...] = found.saturated
     return saturated
-
-
-def measure_noise(ccd, *, saturation=None):
-    """
-    Measure the noise of a frame, to be used for as many calls as you like.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity` or \
-            `numpy.ndarray`
-        The frame, (H, W) or (N, H, W).
-    saturation : float, optional
-        Level at and above which pixels are saturated, in the unit of the data; by default what
-        the header or the frame's own pile-up says.
-
-    Returns
-    -------
-    noise : `~astrodenoise.FrameNoise`
-        One model per plane, in the unit of the data; ``denoise(..., noise=)`` takes it.
-
-    Raises
-    ------
-    TypeError
-        If the frame is of another type.
-    ValueError
-        If it has other dimensions, or too few valid pixels.
-    """
-    from astrodenoise.frames import open_frame
-
-    frame = open_frame(ccd)
-    leave_out_invalid(frame, saturation=saturation)
-    planes = [
-        measure_plane(data, valid, integer=frame.integer)
-        for data, valid in zip(frame.data, frame.valid, strict=True)
-    ]
-    return FrameNoise(tuple(planes), '' if frame.unit is None else str(frame.unit))
 
 
 def frame_noise(frame, noise, levels):

@@ -38,7 +38,7 @@ class PlaneNoise:
         between, beyond the last level with ``slope``, below the first constant.
     slope : float
         Change of that ratio per unit of the data above the last level.
-    grid : list of list of float
+    grid : list of list of float, or `numpy.ndarray`
         Relative noise over the field, one value per block of 8 px; [[1.0]] when even.
     correlation : list of float
         Autocorrelation of the noise at the lags (dy, dx) of ``LAGS``.
@@ -185,7 +185,7 @@ class PlaneNoise:
         noise : dict
             What ``PlaneNoise(**noise)`` takes.
         """
-        return asdict(replace(self, plane=None))
+        return asdict(replace(self, plane=None, grid=np.asarray(self.grid, float).tolist()))
 
 
 @dataclass(frozen=True)

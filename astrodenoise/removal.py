@@ -86,7 +86,9 @@ def normalise(window, known, rows, cols, shape, *, in_order=map):
         level = one.level if data.shape == tuple(shape) else None
         if level is None:
             first = (rows.start, cols.start)
-            level = local_level(data, valid, plane=one.tilt, first=first, shape=shape)
+            level = local_level(
+                data, valid, plane=one.tilt, first=first, shape=shape, in_order=in_order
+            )
         noise = one.noise.part(rows, cols)
         if one.reading is not None:
             sigma = one.reading.smoothed(window.sigma[number], data, valid, level.fine_whole())

@@ -111,6 +111,12 @@ def test_star_masks_and_given_noise(planes):
         assert_array_equal(clean.compute(), denoise(frame, **keys, **KEYS))
 
 
+def test_noise_is_measured_without_the_whole_frame(planes):
+    frame = planes[0]
+    noise = measure_noise(da.from_array(frame, chunks=100))
+    assert noise.to_json() == measure_noise(frame).to_json()
+
+
 def test_integers_and_float64(planes):
     for frame in (planes[0].round().astype(np.uint16), planes[0].astype(np.float64)):
         clean = denoise(da.from_array(frame, chunks=100), **KEYS)

@@ -9,7 +9,7 @@ source of 5 that is kept whole stands at 5 in both.
 from functools import partial
 
 import numpy as np
-from scipy import ndimage, signal, spatial
+from scipy import fft, ndimage, spatial
 
 from astrodenoise.background import local_level
 from astrodenoise.measures.figures import Figure, block_sums, blocks_of, mean_ratio, median, total
@@ -63,6 +63,16 @@ def moffat(fwhm, *, beta=BETA):
     return psf / psf.sum()
 
 
+def _convolved(image, kernel):
+    """Convolve by Fourier transforms; scipy.signal would load half of scipy for that."""
+    shape = [fft.next_fast_len(a + b - 1, real=True) for a, b in zip(image.shape, kernel.shape,
+                                                                       strict=True)]  # fmt: skip
+    product = fft.rfft2(image, shape) * fft.rfft2(kernel, shape)
+    first = [(n - 1) // 2 for n in kernel.shape]
+    inner = tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))
+    return fft.irfft2(product, shape)[inner]
+
+
 def matched_filter(image, psf, sigma):
     """
     Filter a frame with the PSF: the S/N that a star at each pixel has.
@@ -87,8 +97,8 @@ def matched_filter(image, psf, sigma):
     weight = 1 / np.broadcast_to(np.asarray(sigma, float), image.shape) ** 2
     light = np.where(np.isfinite(image), image, 0.0) * weight
     turned = psf[::-1, ::-1]
-    light = signal.oaconvolve(light, turned, mode='same')
-    weight = signal.oaconvolve(weight, turned**2, mode='same')
+    light = _convolved(light, turned)
+    weight = _convolved(weight, turned**2)
     return light / np.sqrt(np.maximum(weight, np.finfo(float).tiny))
 
 
