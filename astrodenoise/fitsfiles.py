@@ -123,21 +123,23 @@ class FitsImages:
         if isinstance(hdus[context.hdu], fits.CompImageHDU):
             hdus.close()
             return None
-        header = hdus[context.hdu].header.copy()
+        header, lock = hdus[context.hdu].header.copy(), threading.Lock()
         ccd = CCDData(
-            FitsSection(hdus[context.hdu]),
+            FitsSection(hdus[context.hdu], lock),
             unit=_unit(header, self._unit, self._path),
             meta=header,
         )
         weakref.finalize(ccd.data, hdus.close)
         kind, number = find_uncertainty(hdus, context.hdu)
         if number is not None:
-            ccd.uncertainty = uncertainty_class(hdus[number], kind)(FitsSection(hdus[number]))
+            ccd.uncertainty = uncertainty_class(hdus[number], kind)(
+                FitsSection(hdus[number], lock)
+            )
         number, headers = find_mask(hdus, context.hdu)
         if number is not None:
             bits = self._planes.dq_bits
             ccd.mask = FitsSection(
-                hdus[number], lambda values: bad_pixels(values, headers, bits)
+                hdus[number], lock, lambda values: bad_pixels(values, headers, bits)
             )
         return ccd
 
@@ -185,6 +187,8 @@ class FitsSection:
     ----------
     hdu : `~astropy.io.fits.ImageHDU`
         The image.
+    lock : `threading.Lock`
+        Of the file, which has one position for all of its images.
     convert : callable, optional
         Makes of the values what is wanted.
 
@@ -196,16 +200,15 @@ class FitsSection:
         Of what is read.
     """
 
-    def __init__(self, hdu, convert=None):
-        self._section, self._convert = hdu.section, convert
-        self._lock = threading.Lock()
+    def __init__(self, hdu, lock, convert=None):
+        self._section, self._lock, self._convert = hdu.section, lock, convert
         self.shape = hdu.shape
         self.ndim, self.size = len(self.shape), int(np.prod(self.shape))
         self.dtype = self[(slice(0, 1),) * self.ndim].dtype
 
     def __getitem__(self, part):
         """Read a part of the image."""
-        with self._lock:  # one file, one position in it
+        with self._lock:
             values = self._section[part]
         return values if self._convert is None else self._convert(values)
 
