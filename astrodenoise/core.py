@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""The whole way of a frame: open, measure, cut, predict, blend, close; and its first two steps."""
+"""The whole way of a frame: open, measure, cut, predict, blend, close; or its first two steps."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ from astrodenoise.sections import MARGIN, widened
 from astrodenoise.survey import survey_frame
 from astrodenoise.trainedrange import outside
 
-__all__ = ['denoise', 'denoise_frame', 'measure_noise']
+__all__ = ['denoise', 'denoise_frame', 'measure_noise', 'model_of']
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,10 @@ def denoise(
 
     Parameters
     ----------
-    ccd : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity` or \
-            `numpy.ndarray`
+    ccd : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, \
+            `numpy.ndarray` or `dask.array.Array`
         The frame, (H, W) or (N, H, W), any float or integer dtype and byte order.  Not changed.
+        Dask arrays stay lazy: only statistics are computed at once.
     overlap : float, optional
         Share of a tile's side that neighbouring tiles have in common, 0 to 0.75 (paper section 3);
         with ``tile_size='auto'`` of 128 px.
@@ -307,12 +308,30 @@ def _check_noise(known):
         )
 
 
+def model_of(name, *, joint=False):
+    """
+    Give the model that a name stands for.
+
+    Parameters
+    ----------
+    name : str
+        A pair of ``MODELS``, a shipped model or a file.
+    joint : bool, optional
+        Whether three planes go together.
+
+    Returns
+    -------
+    model : str
+        What `astrodenoise.engine.load_engine` takes.
+    """
+    return MODELS.get(name, (name, name))[joint]
+
+
 def _load_engine(settings):
     """Load the network and check that the tiles fit it."""
     from astrodenoise.engine import load_engine
 
-    pair = MODELS.get(settings.model, (settings.model, settings.model))
-    model = pair[settings.channels == 'joint']
+    model = model_of(settings.model, joint=settings.channels == 'joint')
     engine = load_engine(model, settings.device, settings.precision)
     config = engine.weights.config
     if config.planes != 1 and settings.channels != 'joint':

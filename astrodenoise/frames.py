@@ -125,7 +125,7 @@ class Opened:
         """
         result = self.empty(self.dtype)
         sigma = self.empty(np.dtype(np.float32)) if errors else None
-        limited = [0] * self.shape[0]
+        limited = np.zeros(self.shape[0], int)
         for block in remove_noise(
             self, known, engine, settings, find_stars=find_stars, errors=errors
         ):
@@ -133,10 +133,8 @@ class Opened:
             result[at] = block.data
             if errors:
                 sigma[at] = block.error
-            for plane, n_limited in zip(range(*block.planes.indices(len(limited))), block.limited,
-                                        strict=True):  # fmt: skip
-                limited[plane] += n_limited
-        return result, sigma, limited
+            limited[block.planes] += block.limited
+        return result, sigma, limited.tolist()
 
     @property
     def ndim(self):

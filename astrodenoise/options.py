@@ -97,8 +97,6 @@ class Options:
         if self.tile_size != 'auto':
             return self
         tile_size, overlap = fitting_tile(shape[1:], self.overlap)
-        if self.blend == 'none':
-            overlap = 0
         return replace(self, tile_size=tile_size, overlap=overlap)
 
 

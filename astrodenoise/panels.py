@@ -17,6 +17,8 @@ from astrodenoise.noisemodel import MAP_BLOCK, PlaneNoise
 
 __all__ = ['Panel', 'measure_panel', 'merge_panels']
 
+FEWEST = 64  # valid pixels of a panel, below which it tells nothing
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -66,7 +68,7 @@ def measure_panel(rows, cols, data, valid, level, *, integer=False):
     """
     n_valid = int(np.count_nonzero(valid))
     noise, cells = PlaneNoise(data.shape, level.plane[0], 0.0), None
-    if n_valid >= 64:
+    if n_valid >= FEWEST:
         noise, cells = measure_cells(data, valid, integer=integer, level=level)
     return Panel(rows, cols, noise, cells, n_valid)
 

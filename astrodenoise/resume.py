@@ -3,7 +3,7 @@
 
 import math
 
-from astrodenoise.core import MODELS
+from astrodenoise.core import model_of
 from astrodenoise.filecontext import FrameError
 from astrodenoise.files import open_frames
 from astrodenoise.provenance import read_provenance
@@ -71,8 +71,7 @@ def weights_asked(args, context):
     weights : str
         12 hex digits of the SHA-256.
     """
-    pair = MODELS.get(args.model, (args.model, args.model))
-    model = pair[_channels(args, context) == 'joint']
+    model = model_of(args.model, joint=_channels(args, context) == 'joint')
     return model, describe(model)['sha256'][:12]
 
 

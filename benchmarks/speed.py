@@ -39,7 +39,7 @@ from astropy.io import fits
 
 import astrodenoise
 from astrodenoise import denoise
-from astrodenoise.core import MODELS
+from astrodenoise.core import model_of
 from astrodenoise.tiling import fitting_tile, n_tiles
 from astrodenoise.weights import describe, list_models
 
@@ -483,7 +483,7 @@ class Ours:
     @property
     def network(self):
         """Name the weights."""
-        return MODELS.get(self.model, (self.model,) * 2)[self.n_planes == 3]
+        return model_of(self.model, joint=self.n_planes == 3)
 
     @property
     def keywords(self):
@@ -555,7 +555,7 @@ def usual_precision(device):
     """Name the precision that ours chooses on a device."""
     from astrodenoise.engine import load_engine
 
-    return load_engine(MODELS['default'][0], device, 'auto').precision
+    return load_engine(model_of('default'), device, 'auto').precision
 
 
 def tile_used(shape, ours):
@@ -604,7 +604,7 @@ def through_monai(frame, device):
     plane = NormalisedPlane(frame, every, astrodenoise.measure_noise(frame).planes[0])
     features = torch.from_numpy(plane.whole())[None]
     told = torch.from_numpy(condition(plane.noise))[None].to(device)
-    network = copy.deepcopy(network_of(MODELS['default'][0])[0]).to(device)
+    network = copy.deepcopy(network_of(model_of('default'))[0]).to(device)
     fast = usual_precision(device) == 'bfloat16'
 
     def predict(batch):
