@@ -1,42 +1,20 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """
-The arguments of the command ``astrodenoise``.
+The arguments of ``astrodenoise denoise``.
 
 What a type needs is imported where it is used, so that ``--help`` answers at once.
 """
 
 import argparse
-import collections
 import math
 import re
-import sys
 
-from astrodenoise._version import __version__
+from astrodenoise.argtypes import count, number, positive
 
-__all__ = ['denoise_options', 'duration', 'make_parser']
+__all__ = ['add_denoise', 'denoise_options']
 
-# of the parsed arguments: those that are given otherwise, or are about the terminal
-_NOT_BY_NAME = {
-    *('inputs', 'output', 'parser', 'quiet', 'run', 'scheduler', 'shard', 'verbose', 'workers'),
-}
-_SECONDS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
-
-
-def _number(low, high, what):
-    """Make a type for argparse: a number from `low` to `high`."""
-
-    def convert(text):
-        value = float(text)
-        if not low <= value <= high or not math.isfinite(value):
-            msg = f'{what}, got {text}'
-            raise argparse.ArgumentTypeError(msg)
-        return value
-
-    convert.__name__ = 'number'  # argparse names it where the text is no number
-    return convert
-
-
-_positive = _number(sys.float_info.min, math.inf, 'must be positive')
+# those that are given otherwise, or are about the terminal
+_NOT_BY_NAME = {'inputs', 'output', 'quiet', 'scheduler', 'shard', 'workers'}
 
 
 def _tile_size(text):
@@ -50,7 +28,7 @@ def _tile_size(text):
 
 
 def _noise(text):
-    return text if text == 'measure' else _positive(text)
+    return text if text == 'measure' else positive(text)
 
 
 def _unit(text):
@@ -80,17 +58,6 @@ def _bits(text):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _count(text):
-    value = int(text)
-    if value < 1:
-        msg = f'must be at least 1, got {text}'
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-_count.__name__ = 'number'  # argparse names it where the text is no number
-
-
 def _shard(text):
     match = re.fullmatch(r'(\d+)/(\d+)', text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -99,74 +66,15 @@ def _shard(text):
     return int(match[1]), int(match[2])
 
 
-def duration(text):
+def add_denoise(parser):
     """
-    Read a time as seconds.
+    Add the arguments of ``astrodenoise denoise`` to a parser.
 
     Parameters
     ----------
-    text : str
-        ``90``, ``90s``, ``9m``, ``2h``, ``1h30m``.
-
-    Returns
-    -------
-    seconds : float
-        The time.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If it is no such time.
-    """
-    parts = re.findall(r'(\d+(?:\.\d+)?)([smhd]?)', text)
-    if not parts or ''.join(number + letter for number, letter in parts) != text:
-        msg = f'must be a time such as 90s, 9m or 1h30m, got {text}'
-        raise argparse.ArgumentTypeError(msg)
-    return sum(float(number) * _SECONDS[letter] for number, letter in parts)
-
-
-def make_parser(runs):
-    """
-    Make the parser of the command line.
-
-    Parameters
-    ----------
-    runs : dict
-        What runs each command: a name to a function of the parsed arguments.
-
-    Returns
-    -------
     parser : `argparse.ArgumentParser`
-        What it parses has ``run``, the function, and ``parser``, that of the command.
+        The parser.
     """
-    parser = argparse.ArgumentParser(
-        prog='astrodenoise',
-        description='Remove the noise of deep-sky frames.',
-        epilog='Exit status: 0 all done, 1 some files failed, 2 wrong usage, 130 interrupted.',
-    )
-    parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
-    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add, help_text in (
-        (_add_denoise, 'denoise files'),
-        (_add_train, 'train a network'),
-        (_add_evaluate, 'measure how good a denoised frame is'),
-        (_add_models, 'list the models, or describe one'),
-        (_add_demo, 'make a frame, denoise it and measure what changed'),
-    ):
-        name = add.__name__.removeprefix('_add_')
-        command = commands.add_parser(
-            name, help=help_text, description=f'{help_text.capitalize()}.'
-        )
-        command.add_argument(
-            '-v', '--verbose', action='count', default=0,
-            help='say what was decided; twice: all of it',
-        )
-        add(command)
-        command.set_defaults(run=runs[name], parser=command)
-    return parser
-
-
-def _add_denoise(parser):
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         'The output has the pixels and the record of the denoising changed and nothing else.\n'
@@ -226,13 +134,15 @@ def denoise_options(inputs, output, **options):
     TypeError
         If there is no such option.
     """
-    parser = make_parser(collections.defaultdict(lambda: None))
-    args = parser.parse_args(['denoise', 'IN', '-o', 'OUT'])
+    parser = argparse.ArgumentParser()
+    add_denoise(parser)
+    args = parser.parse_args(['IN', '-o', 'OUT'])
     unknown = sorted(set(options) - (set(vars(args)) - _NOT_BY_NAME))
     if unknown:
         msg = f'astrodenoise denoise has no option {", ".join(unknown)}; see its --help'
         raise TypeError(msg)
-    return argparse.Namespace(**(vars(args) | options | {'inputs': inputs, 'output': output}))
+    given = options | {'inputs': inputs, 'output': output}
+    return argparse.Namespace(**(vars(args) | {'verbose': 0} | given))
 
 
 def _add_settings(parser):
@@ -242,9 +152,9 @@ def _add_settings(parser):
         help='the settings that are recorded in the header of this denoised FITS file; options '
              'beside it go before it')
     add('--model', help='name of a model or a weights file')
-    add('--strength', type=_number(0, 1, 'must lie in 0 to 1'), metavar='S',
+    add('--strength', type=number(0, 1, 'must lie in 0 to 1'), metavar='S',
         help='part of the noise to remove, 0 to 1 (default: 1)')
-    add('--limit', type=_number(0.1, math.inf, 'must be at least 0.1'), metavar='L',
+    add('--limit', type=number(0.1, math.inf, 'must be at least 0.1'), metavar='L',
         help='most that any area may change, in sigma of its mean (default: 6)')
     add('--channels', choices=('joint', 'separate'),
         help='three planes are colours of one camera, or each plane is denoised for itself '
@@ -252,7 +162,7 @@ def _add_settings(parser):
     add('--bayer', type=_bayer, metavar='PATTERN|header|none',
         help='the frame is a raw colour mosaic of the pattern RGGB, BGGR, GRBG or GBRG, or of that '
              'in its header; none: it is debayered, whatever its header says')
-    add('--saturation', type=_positive, metavar='VALUE',
+    add('--saturation', type=positive, metavar='VALUE',
         help='pixels from this value on are kept as they are')
     add('--star-mask', nargs='?', const=True, metavar='FILE',
         help='take less from stars: those that are found, or by a mask such as --mask writes '
@@ -267,9 +177,9 @@ def _add_noise(parser):
     )
     group.add_argument('--noise', type=_noise, metavar='VALUE|measure',
         help='sigma in the unit of the pixels, or measure it whatever the file says')
-    group.add_argument('--gain', type=_positive, metavar='G',
+    group.add_argument('--gain', type=positive, metavar='G',
         help='electrons per unit of the pixels, of a single exposure with its sky')
-    group.add_argument('--read-noise', type=_number(0, math.inf, 'must not be negative'),
+    group.add_argument('--read-noise', type=number(0, math.inf, 'must not be negative'),
         metavar='R', help='in electrons, with --gain')
     one = group.add_mutually_exclusive_group().add_argument
     one('--err', metavar='FILE', help='plane of sigma, in the unit of the pixels')
@@ -288,7 +198,7 @@ def _add_noise(parser):
 def _add_computing(parser):
     group = parser.add_argument_group('computing')
     add = group.add_argument
-    add('--overlap', type=_number(0, 0.75, 'must lie in 0 to 0.75'), metavar='F',
+    add('--overlap', type=number(0, 0.75, 'must lie in 0 to 0.75'), metavar='F',
         help='part of a tile that the next one covers too (default: 0.25)')
     add('--tile-size', type=_tile_size, metavar='N',
         help='in pixels, or auto: what fits the frame best (default: auto)')
@@ -298,54 +208,7 @@ def _add_computing(parser):
     add('--precision', choices=('auto', 'float32', 'bfloat16', 'float16'),
         help='of the network (default: bfloat16 or float16 where the device is made for it)')
     add = group.add_mutually_exclusive_group().add_argument
-    add('--workers', type=_count, metavar='N',
+    add('--workers', type=count, metavar='N',
         help='denoise N files at a time, each in a process of its own (needs the extra dask)')
     add('--scheduler', metavar='ADDRESS',
         help='denoise on the cluster whose scheduler is there, such as tcp://host:8786')
-
-
-def _add_train(parser):
-    add = parser.add_argument
-    add('config', metavar='CONFIG',
-        help='TOML file, or a preset: default, colour, fast, fast_colour, paper, smoke')
-    add('-o', '--output', metavar='DIR', help="folder of checkpoints and logs, instead of CONFIG's")
-    add('--resume', action='store_true', help='go on from the last checkpoint')
-    add('--time-limit', type=duration, metavar='TIME',
-        help='stop with a checkpoint after 90s, 9m, 2h ...')
-    add('--device', help='cpu or cuda (default: the best there is)')
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument('--pack', metavar='FILE',
-        help='do not train: write all scenes, star masks and pairs to a file of 50 MB at most, for '
-             '`python -m astrodenoise.training CONFIG --data FILE` where only torch is installed')
-    group.add_argument('--data', metavar='FILE', help='train on such a file')
-    parser.set_defaults(verbose=1)  # the log of the losses is what one waits for
-
-
-def _add_evaluate(parser):
-    add = parser.add_argument
-    add('truth', metavar='TRUTH', help='file of the noiseless frame, or a folder of them')
-    add('noisy', metavar='NOISY', help='the noisy frame, or a folder of files of the same names')
-    add('denoised', metavar='DENOISED', nargs='?',
-        help='the denoised frame, or a folder (default: NOISY is denoised)')
-    add('--pair', action='store_true',
-        help='TRUTH is a second exposure of the field with noise of its own')
-    add('--model', help='name of a model or a weights file that denoises NOISY')
-    add('--json', nargs='?', const='-', metavar='FILE',
-        help='write all figures to a file, or print them as JSON (without FILE, as the last '
-             'argument)')
-    add('--overwrite', action='store_true', help='replace a FILE that exists')
-    add('-q', '--quiet', action='store_true', help='no progress')
-
-
-def _add_models(parser):
-    parser.add_argument(
-        'name', nargs='?', metavar='NAME', help='model to describe, or a weights file'
-    )
-
-
-def _add_demo(parser):
-    add = parser.add_argument
-    add('-o', '--output', default='astrodenoise-demo', metavar='DIR',
-        help='folder for the files (default: %(default)s)')
-    add('--overwrite', action='store_true', help='replace files that exist')
-    add('-q', '--quiet', action='store_true', help='no progress')

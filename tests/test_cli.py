@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from numpy.testing import assert_array_equal
 
 import astrodenoise
-from astrodenoise import arguments, batch, cli, console, demo, plotting, weights
+from astrodenoise import argtypes, batch, cli, console, demo, plotting, weights
 from astrodenoise.cli import main
 from astrodenoise.files import read_frame
 
@@ -270,7 +270,7 @@ def test_verbose_tells_what_was_decided(tmp_path, capsys):
 
 def test_progress_bar_is_not_for_quiet():
     """Quiet has no progress bar; otherwise tqdm wraps the tiles, on stderr."""
-    parse = arguments.make_parser(cli._RUNS).parse_args
+    parse = cli.make_parser().parse_args
     assert console.make_progress_bar(parse(['denoise', 'a', '-o', 'b', '-q']), 'a') is None
     bar = console.make_progress_bar(parse(['denoise', 'a', '-o', 'b']), 'a')
     assert list(bar(range(3))) == [0, 1, 2]
@@ -373,7 +373,7 @@ def test_missing_folder_of_one_output(tmp_path, frame, capsys):
 
 def test_gain_and_read_noise_reach_the_function(frame):
     """They are quantities in the unit of the frame."""
-    args = arguments.make_parser(cli._RUNS).parse_args(
+    args = cli.make_parser().parse_args(
         ['denoise', 'a', '-o', 'b', '--gain', '1.5', '--read-noise', '6']
     )
     gain, read_noise = batch._given_noise(read_frame(frame)[0], args)
@@ -389,7 +389,7 @@ def test_gain_and_read_noise_reach_the_function(frame):
 )
 def test_durations(text, seconds):
     """Times are read in the usual ways."""
-    assert arguments.duration(text) == seconds
+    assert argtypes.duration(text) == seconds
 
 
 @pytest.mark.parametrize('text', ['', 'm', '9 m', '9x', '-9m', '9mm', 'soon'])

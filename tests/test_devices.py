@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Which devices are there, what they compute in, and what of their errors is theirs."""
 
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from astrodenoise import denoise, devices
-from astrodenoise.arguments import make_parser
+from astrodenoise.cli import make_parser
 from astrodenoise.devices import (
     PRECISIONS,
     Device,
@@ -113,7 +112,7 @@ def test_a_precision_without_use():
 def test_the_command_line_offers_every_precision():
     for precision in PRECISIONS:
         arguments = ['denoise', 'in.fits', '-o', 'out.fits', '--precision', precision]
-        assert make_parser(defaultdict(lambda: None)).parse_args(arguments).precision == precision
+        assert make_parser().parse_args(arguments).precision == precision
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Types of arguments of the command line."""
+
+import argparse
+import math
+import re
+import sys
+
+__all__ = ['check_parent', 'count', 'duration', 'number', 'positive']
+
+_SECONDS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
+
+
+def number(low, high, what):
+    """
+    Make a type for argparse: a number of a range.
+
+    Parameters
+    ----------
+    low, high : float
+        The range.
+    what : str
+        What it has to be, for the message.
+
+    Returns
+    -------
+    convert : callable
+        Text to float.
+    """
+
+    def convert(text):
+        value = float(text)
+        if not low <= value <= high or not math.isfinite(value):
+            msg = f'{what}, got {text}'
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    convert.__name__ = 'number'  # argparse names it where the text is no number
+    return convert
+
+
+positive = number(sys.float_info.min, math.inf, 'must be positive')
+
+
+def count(text):
+    """
+    Read a whole number from 1 on.
+
+    Parameters
+    ----------
+    text : str
+        The number.
+
+    Returns
+    -------
+    value : int
+        The number.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is below 1.
+    """
+    value = int(text)
+    if value < 1:
+        msg = f'must be at least 1, got {text}'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+count.__name__ = 'number'  # argparse names it where the text is no number
+
+
+def duration(text):
+    """
+    Read a time as seconds.
+
+    Parameters
+    ----------
+    text : str
+        ``90``, ``90s``, ``9m``, ``2h``, ``1h30m``.
+
+    Returns
+    -------
+    seconds : float
+        The time.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is no such time.
+    """
+    parts = re.findall(r'(\d+(?:\.\d+)?)([smhd]?)', text)
+    if not parts or ''.join(number + letter for number, letter in parts) != text:
+        msg = f'must be a time such as 90s, 9m or 1h30m, got {text}'
+        raise argparse.ArgumentTypeError(msg)
+    return sum(float(number) * _SECONDS[letter] for number, letter in parts)
+
+
+def check_parent(option, path):
+    """
+    Refuse a name in a folder that is not there.
+
+    Parameters
+    ----------
+    option : str
+        What the user gave the name to.
+    path : `~pathlib.Path`
+        The file or folder to be made.
+
+    Raises
+    ------
+    argparse.ArgumentError
+        If there is no such folder.
+    """
+    if not path.absolute().parent.is_dir():
+        msg = f'{option} {path}: there is no folder {path.parent}; make it first'
+        raise argparse.ArgumentError(None, msg)
