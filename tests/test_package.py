@@ -37,11 +37,16 @@ FLOORS = (
     {
         *('arguments', 'argtypes', 'atomic', 'companions', 'console', 'filecontext', 'files'),
         *('fitsfiles', 'fitslayouts', 'fitswriter', 'inject', 'pictures', 'plotting'),
-        *('protection', 'weightmap', 'manifest', 'measures', 'mosaic', 'quality', 'starmask', 'trainedrange', 'weights'),
+        *('manifest', 'measures', 'mosaic', 'protection', 'quality', 'starmask', 'trainedrange'),
+        *('weightmap', 'weights'),
+        *('controls', 'iccprofiles', 'psfmodel', 'xisffiles'),
     },
     {'diskframes', 'engine', 'lazy', 'removal', 'training'},
     {'core'},
-    {'batch', 'demo', 'evaluation', 'jobs', 'report', 'resume', 'scaleout', 'settings'},
+    {
+        *('batch', 'demo', 'evaluation', 'jobs', 'report', 'resume', 'scaleout', 'settings'),
+        *('blending', 'preview', 'reportpage', 'trustcheck'),
+    },
     {'commands'},
     {'cli'},
 )
