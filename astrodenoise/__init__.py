@@ -12,6 +12,7 @@ from astrodenoise._version import __version__
 
 _MODULE_OF = {
     'FrameNoise': 'noisemodel',
+    'blend': 'blending',
     'conf': '_config',
     'denoise': 'core',
     'measure_noise': 'core',
@@ -23,6 +24,7 @@ _MODULE_OF = {
 __all__ = [
     'FrameNoise',
     '__version__',
+    'blend',
     'conf',
     'denoise',
     'measure_noise',

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 
-__all__ = ['check_parent', 'count', 'duration', 'number', 'positive']
+__all__ = ['check_parent', 'count', 'duration', 'number', 'positive', 'unit']
 
 _SECONDS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
 
@@ -95,6 +95,33 @@ def duration(text):
         msg = f'must be a time such as 90s, 9m or 1h30m, got {text}'
         raise argparse.ArgumentTypeError(msg)
     return sum(float(number) * _SECONDS[letter] for number, letter in parts)
+
+
+def unit(text):
+    """
+    Read a unit.
+
+    Parameters
+    ----------
+    text : str
+        As Astropy writes it.
+
+    Returns
+    -------
+    unit : `~astropy.units.UnitBase`
+        The unit.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is none.
+    """
+    from astropy import units as u
+
+    try:
+        return u.Unit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(' '.join(str(error).split())) from error
 
 
 def check_parent(option, path):

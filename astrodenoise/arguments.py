@@ -9,12 +9,12 @@ import argparse
 import math
 import re
 
-from astrodenoise.argtypes import count, number, positive
+from astrodenoise.argtypes import count, number, positive, unit
 
-__all__ = ['add_denoise', 'denoise_options']
+__all__ = ['add_denoise', 'add_shares', 'denoise_options']
 
 # those that are given otherwise, or are about the terminal
-_NOT_BY_NAME = {'inputs', 'output', 'quiet', 'scheduler', 'shard', 'workers'}
+_NOT_BY_NAME = {'inputs', 'json', 'output', 'quiet', 'scheduler', 'shard', 'workers'}
 
 
 def _tile_size(text):
@@ -29,15 +29,6 @@ def _tile_size(text):
 
 def _noise(text):
     return text if text == 'measure' else positive(text)
-
-
-def _unit(text):
-    from astropy import units as u
-
-    try:
-        return u.Unit(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(' '.join(str(error).split())) from error
 
 
 def _bayer(text):
@@ -56,6 +47,15 @@ def _bits(text):
         return read_bits(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _part(text):
+    match = re.fullmatch(r'(\d+),(\d+),(\d+)(?:x(\d+))?', text)
+    if match is None or 0 in map(int, filter(None, match.groups()[2:])):
+        msg = f'must be X,Y,SIZE or X,Y,WIDTHxHEIGHT in pixels, such as 1200,800,512, got {text}'
+        raise argparse.ArgumentTypeError(msg)
+    x, y, width, height = match.groups()
+    return int(x), int(y), int(width), int(height or width)
 
 
 def _shard(text):
@@ -79,18 +79,23 @@ def add_denoise(parser):
     parser.epilog = (
         'The output has the pixels and the record of the denoising changed and nothing else.\n'
         'Its name says how it is stored: .fits plain, .fits.fz tile-compressed (lossless),\n'
-        '.fits.gz gzipped. Pictures (PNG, TIFF) give pictures of the same depth.'
+        '.fits.gz gzipped. PNG, TIFF and XISF give the same kind in the same depth, or --depth.'
     )
     add = parser.add_argument
-    add('inputs', nargs='+', metavar='IN', help='FITS, PNG or TIFF file')
+    add('inputs', nargs='+', metavar='IN', help='FITS, XISF, TIFF or PNG file')
     add('-o', '--output', required=True, metavar='OUT|DIR',
         help='file to write; for several inputs, or where it is a folder or ends in a slash, '
              'the folder to write them to under their own names')
     add('--ext', action='append', metavar='EXT',
-        help='FITS image: number, name, or name,version; may be given several times; "all": all '
-             'images (default: the first image)')
-    add('--unit', type=_unit, help='unit of the pixels (default: BUNIT, else adu)')
-    add('--residual', metavar='FILE|DIR', help='also write input minus output, as -o does')
+        help='image of FITS or XISF: number from 0 on, name, or name,version; may be given several '
+             'times; "all": all images (default: the first image)')
+    add('--unit', type=unit, help='unit of the pixels (default: BUNIT, else adu)')
+    add('--preview', type=_part, metavar='X,Y,SIZE',
+        help='denoise this part alone, as in the whole: around column X and row Y, counted from 0; '
+             'SIZE is in pixels, or WIDTHxHEIGHT')
+    add('--residual', metavar='FILE|DIR',
+        help='also write all of the noise that was found, input minus output at strength 1, as -o '
+             'does; astrodenoise blend takes it')
     add('--mask', metavar='FILE|DIR', help='also write the mask of the stars, as -o does')
     _add_settings(parser)
     _add_noise(parser)
@@ -98,6 +103,9 @@ def add_denoise(parser):
 
     group = parser.add_argument_group('files')
     add = group.add_argument
+    add('--depth', choices=('16', '32f'),
+        help='write a picture or XISF with 16 bits, or as floating point from 0 to 1 (default: as '
+             'the input)')
     add('--overwrite', action='store_true', help='replace files that exist')
     add('--resume', action='store_true',
         help='skip inputs whose output exists with the same settings; with --overwrite, redo those '
@@ -108,6 +116,28 @@ def add_denoise(parser):
         help='take the I-th, (I+N)-th, ... input only (1/N to N/N: one for each task of a job '
              'array)')
     add('-q', '--quiet', action='store_true', help='no progress and no list of what was done')
+    add('--json', action='store_true',
+        help='tell what is done as lines of JSON on stdout, for programs; text goes to stderr')
+
+
+def add_shares(group):
+    """
+    Add the shares of parts of the noise, the same for a run and for a blend.
+
+    Parameters
+    ----------
+    group : `argparse.ArgumentParser` or a group of one
+        Where they go.
+    """
+    share = number(0, 1, 'must lie in 0 to 1')
+    group.add_argument('--strength', type=share, metavar='S',
+        help='part of the noise to remove, 0 to 1 (default: 1)')
+    group.add_argument('--strength-chroma', type=share, metavar='S',
+        help='the same for its colour, where channels are joint (default: as --strength)')
+    group.add_argument('--strength-coarse', type=share, metavar='S',
+        help='the same for what varies over more than 8 px: blotches (default: as --strength)')
+    group.add_argument('--keep-grain', type=share, metavar='G',
+        help='part of the fine noise that stays as a grain without colour, 0 to 1 (default: 0)')
 
 
 def denoise_options(inputs, output, **options):
@@ -149,11 +179,10 @@ def _add_settings(parser):
     group = parser.add_argument_group('denoising')
     add = group.add_argument
     add('--like', metavar='FILE',
-        help='the settings that are recorded in the header of this denoised FITS file; options '
+        help='the settings that are recorded in this denoised file; options '
              'beside it go before it')
     add('--model', help='name of a model or a weights file')
-    add('--strength', type=number(0, 1, 'must lie in 0 to 1'), metavar='S',
-        help='part of the noise to remove, 0 to 1 (default: 1)')
+    add_shares(group)
     add('--limit', type=number(0.1, math.inf, 'must be at least 0.1'), metavar='L',
         help='most that any area may change, in sigma of its mean (default: 6)')
     add('--channels', choices=('joint', 'separate'),
@@ -181,6 +210,10 @@ def _add_noise(parser):
         help='electrons per unit of the pixels, of a single exposure with its sky')
     group.add_argument('--read-noise', type=number(0, math.inf, 'must not be negative'),
         metavar='R', help='in electrons, with --gain')
+    group.add_argument('--noise-file', metavar='FILE.json',
+        help='the noise that --save-noise wrote; the frame of which it did is not measured again')
+    group.add_argument('--save-noise', metavar='FILE.json',
+        help='write what was measured, for --noise-file (of one input)')
     one = group.add_mutually_exclusive_group().add_argument
     one('--err', metavar='FILE', help='plane of sigma, in the unit of the pixels')
     one('--var', metavar='FILE', help='plane of variance')

@@ -13,12 +13,13 @@ import math
 import os
 from pathlib import Path
 
+from astrodenoise.atomic import check_target
 from astrodenoise.console import show_warnings
+from astrodenoise.frametasks import denoise_image
 from astrodenoise.manifest import check_manifest
 
-__all__ = ['Job', 'check_options', 'denoise_file', 'plan', 'shard']
+__all__ = ['Done', 'Job', 'check_options', 'denoise_file', 'plan', 'shard']
 
-LARGE = 2**24  # pixels, beyond which a frame is read and written piece by piece
 PREDICTED = 'expected error of each single pixel; not to be added in quadrature'
 
 
@@ -43,6 +44,27 @@ class Job:
     mask: Path | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """
+    What there is to tell of a file.
+
+    Attributes
+    ----------
+    note : str
+        Which of its images were done, where that is not all of it; or why none was.
+    megapixels : float or None
+        Of the images that were denoised.
+    images : tuple of dict
+        Of each image its name, ``megapixels``, and ``planes``: sky, sigma, source of the noise and
+        the pixels that are invalid, saturated and held back.
+    """
+
+    note: str = ''
+    megapixels: float | None = None
+    images: tuple = ()
+
+
 def check_options(args):
     """
     Refuse options that contradict each other or are wrong for every file.
@@ -65,6 +87,15 @@ def check_options(args):
         raise argparse.ArgumentError(None, msg)
     if (args.err or args.var or args.weight) and (args.gain, args.noise) != (None, None):
         msg = 'the noise is given twice: give a plane of it, or --noise, or --gain and --read-noise'
+        raise argparse.ArgumentError(None, msg)
+    if args.noise_file and any((args.err, args.var, args.weight, args.gain, args.noise)):
+        msg = 'the noise is given twice: give --noise-file, or the noise itself'
+        raise argparse.ArgumentError(None, msg)
+    if args.save_noise and len(args.inputs) > 1:
+        msg = f'--save-noise {args.save_noise}: is of one input, and there are {len(args.inputs)}'
+        raise argparse.ArgumentError(None, msg)
+    if args.preview is not None and (args.residual or args.mask or args.resume):
+        msg = '--preview gives a part of the image; --residual, --mask, --resume are of the whole'
         raise argparse.ArgumentError(None, msg)
     if args.blend == 'none' and args.overlap:
         msg = '--blend none lays tiles side by side: give --overlap 0 with it'
@@ -182,12 +213,13 @@ def denoise_file(job, args, *, progress_bar=None):
     args : `argparse.Namespace`
         The options of ``astrodenoise denoise``.
     progress_bar : callable, optional
-        Wraps the tiles, as in `astrodenoise.denoise`.
+        Wraps the tiles, as in `astrodenoise.denoise`; if it has ``expect``, that is called with the
+        number of all pixels.
 
     Returns
     -------
-    note : str
-        Which of its images were done, where that is not all of it.
+    done : `Done`
+        What there is to tell of it.
 
     Raises
     ------
@@ -196,36 +228,63 @@ def denoise_file(job, args, *, progress_bar=None):
     FileExistsError
         If one of the files to write exists and ``args.overwrite`` is not set.
     """
-    from astrodenoise import residual
     from astrodenoise.files import open_frames
+    from astrodenoise.pictures import at_depth
 
     with show_warnings(args, job.source):
         contexts, read = open_frames(
             job.source, ext=args.ext, unit=args.unit, planes=_plane_files(args)
         )
+        contexts = [at_depth(context, args.depth) for context in contexts]
         _check_outputs(job, contexts[0], args)
+    several = len(contexts) > 1
+    if hasattr(progress_bar, 'expect'):
+        progress_bar.expect(sum(_n_pixels(context, args) for context in contexts))
     results = (
-        _result(job, context, read, args, progress_bar, several=len(contexts) > 1)
+        denoise_image(job, context, read, args, progress_bar=progress_bar, several=several)
         for context in contexts
     )
     # the files are opened when there is something to write: a stop leaves nothing behind
     results = itertools.chain([next(results)], results)
     with contextlib.ExitStack() as stack:
         writers = {
-            path: stack.enter_context(_writer(path, contexts, args, alone=path != job.target))
+            path: stack.enter_context(
+                _writer(path, contexts, args, alone=path != job.target or args.preview is not None)
+            )
             for path in (job.target, job.residual, job.mask)
             if path is not None
         }
-        for context, ccd, clean, mask in results:
-            writers[job.target].write(clean, context)
+        images = []
+        for context, clean, removed, mask in results:
+            with show_warnings(args, job.source):
+                writers[job.target].write(clean, context)
             if args.uncertainty == 'predict':
                 values = _standard_deviation(clean)
                 writers[job.target].append('PRED_ERR', values, context, PREDICTED)
             if job.residual is not None:
-                writers[job.residual].write(residual(ccd, clean), context)
+                writers[job.residual].write(removed, context)
             if job.mask is not None:
                 writers[job.mask].write(mask, _without_unit(context))
-    return _note(contexts, args)
+            images.append(_figures(clean, context))
+    return Done(_note(contexts, args), sum(image['megapixels'] for image in images), tuple(images))
+
+
+def _n_pixels(context, args):
+    """Pixels of an image that are denoised."""
+    if args.preview is None:
+        return math.prod(context.shape)
+    *planes, height, width = context.shape
+    return math.prod(planes) * min(args.preview[2], width) * min(args.preview[3], height)
+
+
+def _figures(clean, context):
+    """What was found in an image."""
+    from astrodenoise.provenance import read_provenance
+
+    planes = read_provenance(clean).get('planes', [])
+    names = 'sky', 'sigma', 'noise', 'invalid', 'saturated', 'limited'
+    figures = {'image': context.label, 'megapixels': math.prod(clean.data.shape) / 1e6}
+    return figures | {'planes': [{name: plane.get(name) for name in names} for plane in planes]}
 
 
 def _writer(path, contexts, args, *, alone):
@@ -248,53 +307,6 @@ def _note(contexts, args):
     return f' ({contexts[0].label}, the first of {n_images} images; --ext all takes all)'
 
 
-def _result(job, context, read, args, progress_bar, *, several):
-    """Denoise one image of a file: context, frame, clean frame, mask of the stars."""
-    name = f'{job.source}[{context.label}]' if several else job.source
-    with show_warnings(args, name):
-        try:
-            if _goes_in_pieces(job, context, args):
-                ccd = read(context, in_pieces=True)
-                if ccd is not None and _can_be_told(ccd, args):
-                    clean = _denoised_in_pieces(job, ccd, context, args, progress_bar)
-                    return context, ccd, clean, None
-            ccd = read(context)
-            if context.weight and args.noise is None and args.gain is None:
-                from astrodenoise.weightmap import fit_level
-
-                fit_level(ccd, saturation=args.saturation)
-            mask = None if job.mask is None else _found_stars(ccd, context, args)
-            clean = _denoised(ccd, context, args, progress_bar)
-        except (TypeError, ValueError) as error:
-            if not several or str(error).startswith(job.source):
-                raise
-            msg = f'{name}: {error}'
-            raise ValueError(msg) from error
-    return context, ccd, clean, mask
-
-
-def _goes_in_pieces(job, context, args):
-    """Whether a frame is too large to be held in memory without need."""
-    return (
-        context.kind == 'fits'
-        and math.prod(context.shape) > LARGE
-        and job.residual is None
-        and job.mask is None
-        and not args.bayer
-        and not isinstance(args.star_mask, str)
-        and job.target.suffix.lower() != '.fz'
-    )
-
-
-def _can_be_told(ccd, args):
-    """Whether the error that is predicted can be given as the frame's own kind."""
-    from astropy.nddata import StdDevUncertainty
-
-    return args.uncertainty != 'predict' or isinstance(
-        ccd.uncertainty, StdDevUncertainty | type(None)
-    )
-
-
 def _plane_files(args):
     """Give the planes of other files, None where there are none."""
     from astrodenoise.companions import PlaneFiles
@@ -307,113 +319,30 @@ def _plane_files(args):
 
 def _check_outputs(job, context, args):
     """Refuse, before the work, what cannot be written."""
-    from astrodenoise.filecontext import FrameError
     from astrodenoise.files import check_output
 
-    wanted = (
-        (job.residual, 'a picture holds no negative values, so no --residual of it'),
-        (job.mask, 'a picture has no header for the record of a --mask; convert it to FITS'),
-        (args.uncertainty == 'predict', 'a picture has no place for a predicted error'),
-    )
     check_output(job.target, context, overwrite=args.overwrite)
-    for product, reason in wanted:
-        if product and context.kind != 'fits':
-            msg = f'{context.path}: {reason}'
-            raise FrameError(msg)
+    if context.kind in ('png', 'tiff'):
+        _refuse(context, job.residual, 'a picture holds no negative values, so no --residual of it')
+        _refuse(
+            context, job.mask,
+            'a picture has no header for the record of a --mask; convert it to FITS',
+        )  # fmt: skip
+    if context.kind != 'fits':
+        has_error = args.uncertainty == 'predict'
+        _refuse(context, has_error, f'{context.kind.upper()} has no place for a predicted error')
     for path in filter(None, (job.residual, job.mask)):
         check_output(path, context, overwrite=args.overwrite)
+    if args.save_noise:
+        check_target(args.save_noise, overwrite=args.overwrite)
 
 
-def _denoised(ccd, context, args, progress_bar):
-    from astrodenoise import denoise
+def _refuse(context, product, reason):
+    from astrodenoise.filecontext import FrameError
 
-    options = _options(context, args, progress_bar)
-    return denoise(
-        ccd,
-        options.pop('overlap'),
-        **options,
-        noise=_given_noise(ccd, args),
-        star_mask=_given_star_mask(context, args),
-        bayer=args.bayer,
-        saturation=args.saturation,
-    )
-
-
-def _denoised_in_pieces(job, ccd, context, args, progress_bar):
-    """Denoise a frame of which only pieces are in memory."""
-    from astrodenoise.core import denoise_frame
-    from astrodenoise.diskframes import DiskFrame
-    from astrodenoise.mosaic import as_mosaic
-    from astrodenoise.options import Options
-
-    options = _options(context, args, progress_bar)
-    if options['uncertainty'] == 'keep':  # as it is, in the file
-        options['uncertainty'] = None
-    settings = Options(**options, batch_size=None)
-    settings.check()
-    return denoise_frame(
-        as_mosaic(DiskFrame(ccd, job.target.parent), args.bayer),
-        settings,
-        noise=_given_noise(ccd, args),
-        star_mask=args.star_mask,
-        saturation=args.saturation,
-    )
-
-
-def _options(context, args, progress_bar):
-    """Give what does not depend on the frame, as `denoise` takes it."""
-    return {
-        'overlap': args.overlap,
-        'model': args.model,
-        'strength': args.strength,
-        'limit': args.limit,
-        'channels': args.channels or context.channels,
-        'uncertainty': None if args.uncertainty == 'none' else args.uncertainty,
-        'tile_size': args.tile_size,
-        'blend': args.blend,
-        'device': args.device,
-        'precision': args.precision,
-        'progress_bar': progress_bar,
-    }
-
-
-def _given_noise(ccd, args):
-    if args.gain is None:
-        return args.noise
-    from astropy import units as u
-
-    return args.gain * u.electron / ccd.unit, args.read_noise * u.electron
-
-
-def _given_star_mask(context, args):
-    """Read the mask that protects stars; True where they are to be found."""
-    if not isinstance(args.star_mask, str):
-        return args.star_mask
-    from astrodenoise.companions import read_plane
-    from astrodenoise.files import read_mask_picture
-
-    option = '--star-mask'
-    if args.star_mask.lower().endswith(('.png', '.tif', '.tiff')):
-        return read_mask_picture(args.star_mask, context.shape, option=option)
-    plane, _ = read_plane(
-        args.star_mask, context.path, key=context.key, shape=context.shape, option=option
-    )
-    return plane
-
-
-def _found_stars(ccd, context, args):
-    """Make a frame of the mask of the stars: 0 to 1, as `denoise` takes it."""
-    from astropy.nddata import CCDData
-
-    from astrodenoise import star_mask
-
-    noise = _given_noise(ccd, args)
-    mask = _given_star_mask(context, args)
-    if mask is None or mask is True:
-        mask = star_mask(ccd, noise=noise, saturation=args.saturation)
-    meta = ccd.meta.copy()
-    meta.add_history('astrodenoise: this is the mask of its stars, 0 to 1')
-    return CCDData(mask, unit='', meta=meta)
+    if product:
+        msg = f'{context.path}: {reason}'
+        raise FrameError(msg)
 
 
 def _without_unit(context):

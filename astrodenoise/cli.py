@@ -14,10 +14,12 @@ import threading
 
 from astrodenoise._version import __version__
 from astrodenoise.commands import (
+    blend_command,
     demo_command,
     denoise_command,
     evaluate_command,
     models_command,
+    report_command,
     train_command,
 )
 from astrodenoise.commands.status import INTERRUPTED, SOME_FAILED, WRONG_USAGE
@@ -25,7 +27,15 @@ from astrodenoise.console import logging_to_stderr, reason_of, tell, trace
 
 __all__ = ['main', 'make_parser']
 
-COMMANDS = (denoise_command, train_command, evaluate_command, models_command, demo_command)
+COMMANDS = (
+    denoise_command,
+    blend_command,
+    report_command,
+    evaluate_command,
+    train_command,
+    models_command,
+    demo_command,
+)
 
 
 def make_parser():

@@ -8,6 +8,8 @@ import sys
 import traceback
 import warnings
 
+from astrodenoise.progress import tell_event
+
 __all__ = [
     'above_bars',
     'logging_to_stderr',
@@ -134,6 +136,7 @@ def show_warnings(args, name):
 
     def show(message, *_):
         tell(f'{name}: warning: {reason_of(message)}')
+        tell_event('warning', file=name, message=reason_of(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter('default' if args.verbose else 'ignore')

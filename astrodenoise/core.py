@@ -1,39 +1,21 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """The whole way of a frame: open, measure, cut, predict, blend, close; or its first two steps."""
 
-import logging
-import threading
 import warnings
-from importlib import import_module
 
-import numpy as np
-from astropy.nddata import NDData
-
-from astrodenoise._version import __version__
-from astrodenoise.exceptions import (
-    AlreadyDenoisedWarning,
-    LimitedWarning,
-    NoNoiseWarning,
-    UnlikeTrainingWarning,
-)
+from astrodenoise.exceptions import LimitedWarning
 from astrodenoise.frames import is_lazy, open_frame
 from astrodenoise.mosaic import MosaicFrame, as_mosaic, check_peaks
 from astrodenoise.noisemodel import FrameNoise
-from astrodenoise.options import Options, check_number
-from astrodenoise.protection import check_star_mask
-from astrodenoise.provenance import check_keyword, is_denoised
-from astrodenoise.removal import normalise, remove_noise
-from astrodenoise.sections import MARGIN, widened
+from astrodenoise.options import Options
+from astrodenoise.preparation import middles, saturation_level, start_of
+from astrodenoise.products import whole_residual
+from astrodenoise.provenance import check_keyword
+from astrodenoise.removal import remove_noise
 from astrodenoise.survey import survey_frame
-from astrodenoise.trainedrange import outside
 
-__all__ = ['denoise', 'denoise_frame', 'measure_noise', 'model_of']
+__all__ = ['denoise', 'denoise_frame', 'measure_noise']
 
-log = logging.getLogger(__name__)
-
-MIDDLE = 1024  # px, side of the piece of a frame in which its stars are looked at
-# of single planes, of three together
-MODELS = {'default': ('mono', 'colour'), 'fast': ('fast', 'fast_colour')}
 MANY_LIMITED = 1e-4  # share of the pixels above which the limit is worth a warning
 
 
@@ -43,6 +25,9 @@ def denoise(
     *,
     model='default',
     strength=1.0,
+    strength_chroma=None,
+    strength_coarse=None,
+    keep_grain=0.0,
     limit=6.0,
     noise=None,
     star_mask=None,
@@ -80,6 +65,15 @@ def denoise(
         with its card.
     strength : float, optional
         Share of the noise that is removed, 0 to 1; 0 gives the frame back bit for bit.
+    strength_chroma : float, optional
+        The same for the colour of the noise: what three planes of one camera (``channels='joint'``)
+        have beside their luminance, which is that of Rec. 709.  By default as ``strength``.
+    strength_coarse : float, optional
+        The same for what of the noise varies over more than 8 px (FWHM of a Gaussian) and is no
+        colour.  By default as ``strength``.
+    keep_grain : float, optional
+        Share of the fine noise without colour that stays of what would be taken, 0 to 1: the
+        picture keeps a grain, its blotches and its colour noise go all the same.
     limit : float or None, optional
         The mean change over every box of 1 to 33 px stays within this many times the noise of that
         box's mean.  It bounds damage; it proves no faint source.  None: no limit.
@@ -154,7 +148,7 @@ def denoise(
     """
     settings = Options(
         overlap, model, strength, limit, channels, uncertainty, tile_size, blend, batch_size,
-        device, precision, progress_bar,
+        device, precision, progress_bar, strength_chroma, strength_coarse, keep_grain,
     )
     settings.check()
     frame = as_mosaic(_open(ccd), bayer, channels=channels)
@@ -190,7 +184,7 @@ def measure_noise(ccd, *, saturation=None):
         If it has other dimensions, or too few valid pixels.
     """
     frame = _open(ccd)
-    known = survey_frame(frame, 'measure', saturation=_saturation_level(saturation, frame))
+    known = survey_frame(frame, 'measure', saturation=saturation_level(saturation, frame))
     unit = '' if frame.unit is None else str(frame.unit)
     return FrameNoise(tuple(one.noise for one in known), unit)
 
@@ -205,7 +199,7 @@ def _open(ccd):
 
 
 def denoise_frame(frame, settings, *, noise=None, star_mask=None, saturation=None,
-                  add_keyword=True):  # fmt: skip
+                  add_keyword=True, with_residual=False, known=None, looked=None):  # fmt: skip
     """
     Remove the noise of an opened frame: measure, cut, predict, blend, close.
 
@@ -217,158 +211,47 @@ def denoise_frame(frame, settings, *, noise=None, star_mask=None, saturation=Non
         What was asked for, checked.
     noise, star_mask, saturation, add_keyword : object, optional
         As in `denoise`.
+    with_residual : bool, optional
+        Give what full strength removes, too; the frame is in memory and is not used any more.
+    known : list of `astrodenoise.known.Known`, optional
+        As in `astrodenoise.preparation.start_of`.
+    looked : callable, optional
+        Is called with the frame and with what is known of it, before its noise is removed.
 
     Returns
     -------
-    clean : object
-        Of the type that the frame was opened from.
+    clean : object, or tuple of two
+        Of the type that the frame was opened from; with the residual if asked for.
 
     Raises
     ------
     TypeError, ValueError, `~astropy.units.UnitsError`
         As `denoise`.
     """
-    settings = settings.for_frame(frame.shape)
     check_keyword(add_keyword, frame.meta)
-    _check_planes(frame, settings)
-    star_mask = check_star_mask(star_mask, frame)
-    frame.stars = None if star_mask is True else star_mask
-    _warn_if_denoised(frame)
-    # torch takes a second to load: another core does so while this one measures
-    threading.Thread(target=import_module, args=('torch',)).start()
-    known = survey_frame(frame, noise, saturation=_saturation_level(saturation, frame))
-    _check_noise(known)
-    engine = _load_engine(settings)
-    _warn_if_unlike(engine.weights, frame, known)
-    errors = frame.wants_sigma(settings.uncertainty)
-    result, sigma, limited = frame.filled(
-        remove_noise, known, engine, settings, find_stars=star_mask is True, errors=errors
+    start = start_of(
+        frame, settings, noise=noise, star_mask=star_mask, saturation=saturation, known=known
     )
+    settings, known = start.settings, start.known
+    if looked is not None:
+        looked(frame, known)
+    as_noise = with_residual or not settings.controls.plain
+    result, sigma, limited = frame.filled(
+        remove_noise, known, start.engine, settings, find_stars=start.find_stars,
+        errors=frame.wants_sigma(settings.uncertainty), as_noise=as_noise,
+    )  # fmt: skip
+    if as_noise:
+        removed = result
+        joint = settings.channels == 'joint'
+        result = frame.less(removed, settings.controls, joint=joint, keep=with_residual)
     if isinstance(frame, MosaicFrame):
-        check_peaks(_middles(frame, known), result)
+        check_peaks(middles(frame, known), result)
     _warn_if_limited(limited, known)
-    record = _record(settings, engine, known, limited)
-    record['star_mask'] = star_mask if frame.stars is None else 'given'
-    return frame.close(
-        result, uncertainty=settings.uncertainty, sigma=sigma, record=record,
+    clean = frame.close(
+        result, uncertainty=settings.uncertainty, sigma=sigma, record=start.record(frame, limited),
         add_keyword=add_keyword,
     )  # fmt: skip
-
-
-def _check_planes(frame, settings):
-    """Refuse what does not go with the planes that the frame has."""
-    if settings.channels == 'joint' and frame.shape[0] != 3:
-        msg = (
-            f"channels='joint' needs three planes of one camera, the frame has {frame.shape[0]}: "
-            "drop an alpha plane, data[:3], or pass channels='separate'"
-        )
-        raise ValueError(msg)
-    if settings.uncertainty == 'predict' and not isinstance(frame.original, NDData):
-        msg = (
-            "uncertainty='predict' needs a CCDData or NDData, a "
-            f'{type(frame.original).__name__} has no place for it: wrap the frame, '
-            'CCDData(frame, unit=...)'
-        )
-        raise ValueError(msg)
-
-
-def _saturation_level(saturation, frame):
-    """Bring the saturation level to the unit of the data."""
-    if saturation is None:
-        return None
-    saturation = frame.value_of(saturation, 'saturation')
-    check_number('saturation', saturation, -np.inf, np.inf)
-    return float(saturation)
-
-
-def _warn_if_denoised(frame):
-    """Denoising twice sees correlated, predicted noise: say so."""
-    if frame.meta is not None and is_denoised(frame.meta):
-        warnings.warn(
-            'this frame was denoised before (its header says so); the noise that is left is not '
-            'of the kind the network knows: denoise the original once',
-            AlreadyDenoisedWarning,
-            stacklevel=4,
-        )
-
-
-def _check_noise(known):
-    """Refuse a plane without any noise, unless it is constant or its noise is given."""
-    for one in known:
-        if one.noise.sigma > 0:
-            continue
-        if not one.constant:
-            msg = (
-                'the frame varies, but no noise can be measured in it (it may be noiseless or '
-                'coarsely quantised): pass noise= with the sigma of a pixel'
-            )
-            raise ValueError(msg)
-        warnings.warn(
-            'the frame is constant and comes back as it is', NoNoiseWarning, stacklevel=4
-        )
-
-
-def model_of(name, *, joint=False):
-    """
-    Give the model that a name stands for.
-
-    Parameters
-    ----------
-    name : str
-        A pair of ``MODELS``, a shipped model or a file.
-    joint : bool, optional
-        Whether three planes go together.
-
-    Returns
-    -------
-    model : str
-        What `astrodenoise.engine.load_engine` takes.
-    """
-    return MODELS.get(name, (name, name))[joint]
-
-
-def _load_engine(settings):
-    """Load the network and check that the tiles fit it."""
-    from astrodenoise.engine import load_engine
-
-    model = model_of(settings.model, joint=settings.channels == 'joint')
-    engine = load_engine(model, settings.device, settings.precision)
-    config = engine.weights.config
-    if config.planes != 1 and settings.channels != 'joint':
-        msg = (
-            f"model {settings.model!r} takes {config.planes} planes together: pass channels='joint'"
-            ', or use a mono model'
-        )
-        raise ValueError(msg)
-    if settings.tile_size % config.stride:
-        msg = (
-            f'tile_size must be a multiple of {config.stride} for model {settings.model!r}, '
-            f'got {settings.tile_size}'
-        )
-        raise ValueError(msg)
-    return engine
-
-
-def _middles(frame, known):
-    """Normalise the middle of each plane, where stars are looked at."""
-    rows, cols = (
-        widened(slice(max(n - MIDDLE, 0) // 2, min(n + MIDDLE, 2 * n) // 2), MARGIN, n)
-        for n in frame.shape[1:]
-    )
-    window = frame.window(slice(None), rows, cols)
-    return normalise(window, known, rows, cols, frame.shape[1:])[0]
-
-
-def _warn_if_unlike(weights, frame, known):
-    """Say in one warning what of the frame the weights were not trained on."""
-    texts = outside(weights.trained_range, known, _middles(frame, known))
-    if texts:
-        warnings.warn(
-            f'the frame is unlike what model {weights.name!r} was trained on: {"; ".join(texts)}; '
-            'look at the residual before you trust the result',
-            UnlikeTrainingWarning,
-            stacklevel=4,
-        )
+    return (clean, whole_residual(frame, removed, clean)) if with_residual else clean
 
 
 def _warn_if_limited(limited, known):
@@ -385,36 +268,3 @@ def _warn_if_limited(limited, known):
             LimitedWarning,
             stacklevel=4,
         )
-
-
-def _record(settings, engine, known, limited):
-    """What was done, for the metadata."""
-    import torch
-
-    weights = engine.weights
-    return {
-        'version': __version__,
-        'torch': torch.__version__.split('+')[0],
-        'model': weights.name,
-        'model_version': weights.version,
-        'weights': weights.sha256[:12],
-        'overlap': float(settings.overlap),
-        'tile': int(settings.tile_size),
-        'blend': settings.blend,
-        'strength': float(settings.strength),
-        'limit': None if settings.limit is None else float(settings.limit),
-        'channels': settings.channels or 'separate',
-        'precision': engine.precision,
-        'device': engine.device.split(':')[0],
-        'planes': [
-            {
-                'sky': float(one.noise.sky),
-                'sigma': float(one.noise.sigma),
-                'noise': one.noise.source,
-                'correlation': [round(float(rho), 3) for rho in one.noise.correlation],
-                **one.counts,
-                'limited': n_limited,
-            }
-            for one, n_limited in zip(known, limited or [None] * len(known), strict=True)
-        ],
-    }

@@ -109,10 +109,12 @@ class DiskPlanes:
                 self._write(row, start + number * width)
 
     def __getitem__(self, part):
-        """Give a plane, or read a slice of all pixels in a row."""
+        """Give a plane, or read a slice of all pixels in a row, or planes of whole rows."""
         if isinstance(part, slice) and self.ndim == 1:
             start, stop, _ = part.indices(self.shape[0])
             return self._read(start, stop)
+        if self.ndim == 3 and isinstance(part, tuple):
+            return self._rows(*part)
         if self.ndim == 3 and isinstance(part, int):
             return self._view(self.shape[1:], part * self.shape[1] * self.shape[2])
         return np.asarray(self)[part]
@@ -150,6 +152,15 @@ class DiskPlanes:
         view.shape, view.dtype, view._store = shape, self.dtype, self._store
         view._first = self._first + first
         return view
+
+    def _rows(self, planes, rows, cols):
+        """Read whole rows of some planes."""
+        _, height, width = self.shape
+        n_rows = rows.stop - rows.start
+        numbers = range(*planes.indices(self.shape[0]))
+        starts = [(number * height + rows.start) * width for number in numbers]
+        values = [self._read(start, start + n_rows * width) for start in starts]
+        return np.stack(values).reshape(-1, n_rows, width)[:, :, cols]
 
     def _write(self, values, start):
         self._store.write(memoryview(values).cast('B'), (self._first + start) * self.dtype.itemsize)

@@ -6,6 +6,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 __all__ = [
     'AlreadyDenoisedWarning',
     'AstrodenoiseWarning',
+    'ClippedWarning',
     'DeviceWarning',
     'LimitedWarning',
     'MosaicWarning',
@@ -46,6 +47,10 @@ class DeviceWarning(AstrodenoiseWarning):
 
 class AlreadyDenoisedWarning(AstrodenoiseWarning):
     """The frame's header says that it was denoised before."""
+
+
+class ClippedWarning(AstrodenoiseWarning):
+    """Pixels lay outside the range of an integer file and were clipped to it."""
 
 
 class WeightsError(ValueError):

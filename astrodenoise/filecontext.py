@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ['FrameContext', 'FrameError']
+__all__ = ['FrameContext', 'FrameError', 'missing_package']
 
 
 class FrameError(OSError, ValueError):
@@ -22,10 +22,12 @@ class FrameContext:
     ----------
     path : `~pathlib.Path`
         The file.
-    kind : {'fits', 'png', 'tiff'}
+    kind : {'fits', 'png', 'tiff', 'xisf'}
         Its format.
     dtype : `~numpy.dtype`
-        The type of the pixels in the file.
+        The type of the pixels in the file; of a picture, in the one to write.
+    scale : float
+        Of a picture: what its pixels are multiplied by where the one to write is deeper.
     channels : {'joint', None}
         ``'joint'`` where the file itself says that its three planes are the
         colours of one camera (a colour picture, ``CTYPE3 = 'RGB'``).
@@ -61,6 +63,7 @@ class FrameContext:
     path: Path
     kind: str
     dtype: np.dtype
+    scale: float = 1.0
     channels: str | None = None
     shape: tuple = ()
     hdu: int = 0
@@ -75,3 +78,25 @@ class FrameContext:
     uncertainty_span: tuple | None = None
     predicted_span: tuple | None = None
     extras: dict = dataclasses.field(default_factory=dict)
+
+
+def missing_package(path, what, package):
+    """
+    Make the error of a file whose format needs a package that is not installed.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file.
+    what : str
+        What needs it.
+    package : str
+        Its name.
+
+    Returns
+    -------
+    error : FrameError
+        With what to install.
+    """
+    msg = f"{path}: {what} needs {package}: pip install 'astrodenoise[images]'"
+    return FrameError(msg)

@@ -10,8 +10,9 @@ pixels are written as floating point, lossless. The output's name decides how:
 ``.gz`` compresses the whole file, any other name gives a plain image, whatever
 the input was.
 
-PNG and TIFF pictures (8 or 16 bits, TIFF also floating point, grey or RGB)
-keep their depth: the denoised values are rounded and clipped to its range.
+PNG and TIFF pictures (grey or RGB) and XISF images keep their depth, or get a
+greater one: where it is of integers, the denoised values are rounded, and
+clipped to its range with a warning. An XISF file is copied around its images.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from astrodenoise.atomic import atomic_write, check_target
@@ -31,10 +33,12 @@ from astrodenoise.pictures import (
     PNG_SIGNATURE,
     picture_pixels,
     read_png,
-    read_tiff,
+    record_texts,
     write_png,
-    write_tiff,
 )
+from astrodenoise.provenance import read_provenance
+from astrodenoise.tiffpictures import read_tiff, write_tiff
+from astrodenoise.xisffiles import XisfImages, xisf_writer
 
 __all__ = [
     'check_output',
@@ -42,15 +46,18 @@ __all__ = [
     'open_frames',
     'read_frame',
     'read_mask_picture',
+    'read_records',
     'write_frame',
 ]
 
-_PICTURE_SUFFIXES = {'.png': 'png', '.tif': 'tiff', '.tiff': 'tiff'}
+_SUFFIXES = {'.png': 'png', '.tif': 'tiff', '.tiff': 'tiff', '.xisf': 'xisf'}
+_WANTED = {'fits': '.fits', 'png': '.png or .tif', 'tiff': '.tif or .png', 'xisf': '.xisf'}
+_XISF = b'XISF0100'
 
 
 def open_frames(path, *, ext=None, unit=None, planes=None):
     """
-    Look into a FITS, PNG or TIFF file for its frames.
+    Look into a FITS, XISF, PNG or TIFF file for its frames.
 
     Parameters
     ----------
@@ -60,7 +67,8 @@ def open_frames(path, *, ext=None, unit=None, planes=None):
     ext : int, str or list of them, optional
         The FITS images to read: number (0 is the primary HDU), name (``'SCI'``),
         name and version (``'SCI,2'``), or ``'all'`` that are frames of the sky.
-        The default is the first of these.
+        The default is the first of these. Images of XISF have numbers from 0 on
+        and may have names.
     unit : str or `~astropy.units.Unit`, optional
         The unit of the pixels. The default is the header's ``BUNIT``, or
         ``adu`` where that is missing or no unit; the card itself stays as it is.
@@ -83,21 +91,26 @@ def open_frames(path, *, ext=None, unit=None, planes=None):
     """
     path = Path(path)
     kind = _sniff(path)
-    if kind != 'fits' and (ext is not None or planes is not None):
-        reason = 'companion planes' if ext is None else 'extensions'
-        msg = f'{path}: a {kind.upper()} picture has no {reason}' + (f', {ext!r}' if ext else '')
+    if kind != 'fits' and planes is not None:
+        msg = f'{path}: {kind.upper()} has no companion planes; save it as FITS'
+        raise FrameError(msg)
+    if kind in ('png', 'tiff') and ext is not None:
+        msg = f'{path}: a {kind.upper()} picture has no extensions, {ext!r}'
         raise FrameError(msg)
     with _named_errors(path, kind):
         if kind == 'fits':
             images = FitsImages(path, ext=ext, unit=unit, planes=planes)
+        elif kind == 'xisf':
+            images = XisfImages(path, ext=ext, unit=unit)
         else:
             ccd, context = {'png': read_png, 'tiff': read_tiff}[kind](path, unit)
-    if kind != 'fits':
+    if kind in ('png', 'tiff'):
         return [dataclasses.replace(context, shape=ccd.shape)], lambda _, **__: ccd
 
     def read(context, *, in_pieces=False):
         with _named_errors(path, kind):
-            return images.read_in_pieces(context) if in_pieces else images.read(context)
+            is_sliced = in_pieces and kind == 'fits'
+            return images.read_in_pieces(context) if is_sliced else images.read(context)
 
     return images.contexts, read
 
@@ -119,7 +132,7 @@ def _named_errors(path, kind):
 
 def read_frame(path, *, ext=None, unit=None, planes=None):
     """
-    Read one frame from a FITS, PNG or TIFF file.
+    Read one frame from a FITS, XISF, PNG or TIFF file.
 
     Parameters
     ----------
@@ -154,6 +167,38 @@ def read_frame(path, *, ext=None, unit=None, planes=None):
     return ccd, contexts[0]
 
 
+def read_records(path):
+    """
+    Read what each image of a file says of its denoising.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file.
+
+    Returns
+    -------
+    records : list of ((str, int), dict)
+        Name and version of each image, HDU or picture, with the record of its last denoising;
+        empty where it has none.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing, damaged or of another format.
+    """
+    path = Path(path)
+    kind = _sniff(path)
+    if kind in ('png', 'tiff'):
+        ccd, context = read_frame(path)
+        return [(context.key, read_provenance(ccd))]
+    with _named_errors(path, kind):
+        if kind == 'xisf':
+            return [(key, read_provenance(header)) for key, header in XisfImages(path).headers()]
+        with fits.open(path) as hdus:
+            return [((hdu.name, hdu.ver), read_provenance(hdu.header)) for hdu in hdus]
+
+
 def read_mask_picture(path, shape, *, option):
     """
     Read a mask that was painted or edited as a picture.
@@ -161,7 +206,7 @@ def read_mask_picture(path, shape, *, option):
     Parameters
     ----------
     path : str or `~os.PathLike`
-        A PNG or TIFF file, grey; black is 0, white is 1, floating point is taken as it is.
+        A PNG, TIFF or XISF file, grey; black is 0, white is 1, floating point is taken as it is.
     shape : tuple of int
         That of the frame.
     option : str
@@ -252,6 +297,9 @@ def frame_writer(path, contexts, *, overwrite=False, dropped=(), alone=False):
     check_output(path, contexts[0], overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         handle = stack.enter_context(atomic_write(path, overwrite=overwrite))
+        if contexts[0].kind == 'xisf':
+            yield stack.enter_context(xisf_writer(handle, path, contexts, alone=alone))
+            return
         if contexts[0].kind != 'fits':
             yield _PictureWriter(handle, path)
             return
@@ -268,12 +316,13 @@ class _PictureWriter:
     """Writes the one frame of a picture."""
 
     def __init__(self, handle, path):
-        self.handle = handle
-        self.kind = _PICTURE_SUFFIXES[Path(path).suffix.lower()]
+        self.handle, self.path = handle, path
+        self.kind = _SUFFIXES[Path(path).suffix.lower()]
 
     def write(self, ccd, context):
         write = {'png': write_png, 'tiff': write_tiff}[self.kind]
-        write(self.handle, picture_pixels(ccd.data, context.dtype), context.extras)
+        pixels = picture_pixels(ccd.data, context, self.path)
+        write(self.handle, pixels, context.extras, record_texts(ccd.meta))
 
 
 def check_output(path, context, *, overwrite=False):
@@ -296,16 +345,16 @@ def check_output(path, context, *, overwrite=False):
     FrameError
         If the format of the input cannot be written under this name.
     """
-    kind = _PICTURE_SUFFIXES.get(Path(path).suffix.lower(), 'fits')
-    if (kind == 'fits') != (context.kind == 'fits'):
-        wanted = '.fits' if context.kind == 'fits' else '.png or .tif'
+    kind = _SUFFIXES.get(Path(path).suffix.lower(), 'fits')
+    if kind != context.kind and {kind, context.kind} != {'png', 'tiff'}:
         msg = (
             f'{path}: {context.path.name} is {context.kind.upper()} and its output is of the same '
-            f'kind; give a name that ends in {wanted}'
+            f'kind; give a name that ends in {_WANTED[context.kind]}'
         )
         raise FrameError(msg)
-    if kind == 'png' and context.dtype.kind == 'f':
-        msg = f'{path}: PNG holds no floating point values; give a name that ends in .tif'
+    if kind == 'png' and context.dtype not in (np.uint8, np.uint16):
+        what = 'no floating point values' if context.dtype.kind == 'f' else '16 bits at most'
+        msg = f'{path}: PNG holds {what}; give a name that ends in .tif'
         raise FrameError(msg)
     check_target(path, overwrite=overwrite)
 
@@ -320,10 +369,18 @@ def _sniff(path):
         raise FrameError(msg) from error
     if head.startswith((b'SIMPLE  =', b'\x1f\x8b')):
         return 'fits'
+    if head.startswith(_XISF):
+        return 'xisf'
     if head.startswith(PNG_SIGNATURE):
         return 'png'
     if head.startswith((b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')):
         return 'tiff'
+    if head.startswith(b'\xff\xd8\xff'):
+        msg = (
+            f'{path}: is JPEG, whose compression has changed the noise; go back to the original, '
+            'and save it as TIFF with 16 bits'
+        )
+        raise FrameError(msg)
     reason = f'it begins with {head!r}' if head else 'it is empty'
-    msg = f'{path}: is no FITS, PNG or TIFF file ({reason})'
+    msg = f'{path}: is no FITS, XISF, PNG or TIFF file ({reason})'
     raise FrameError(msg)

@@ -30,6 +30,7 @@ from astropy.io import fits
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.masked import Masked
 
+from astrodenoise.controls import less_noise
 from astrodenoise.provenance import write_record
 
 __all__ = [
@@ -97,7 +98,10 @@ class Opened:
     ``shape``, ``dtype`` and ``window`` are those of `Frame`.
     """
 
-    def filled(self, remove_noise, known, engine, settings, *, find_stars=False, errors=False):
+    def filled(
+        self, remove_noise, known, engine, settings, *, find_stars=False, errors=False,
+        as_noise=False,
+    ):  # fmt: skip
         """
         Have the noise removed, block by block.
 
@@ -111,13 +115,13 @@ class Opened:
             The network.
         settings : `astrodenoise.options.Options`
             What was asked for.
-        find_stars, errors : bool, optional
+        find_stars, errors, as_noise : bool, optional
             As for `astrodenoise.removal.remove_noise`.
 
         Returns
         -------
         result : `numpy.ndarray`, (N, H, W)
-            The new pixels.
+            The new pixels, or the noise that is removed from them.
         sigma : `numpy.ndarray`, (N, H, W), float32, or None
             Standard deviation of each pixel, where ``errors`` asks for it.
         limited : list of int
@@ -127,7 +131,7 @@ class Opened:
         sigma = self.empty(np.dtype(np.float32)) if errors else None
         limited = np.zeros(self.shape[0], int)
         for block in remove_noise(
-            self, known, engine, settings, find_stars=find_stars, errors=errors
+            self, known, engine, settings, find_stars=find_stars, errors=errors, as_noise=as_noise
         ):
             at = block.planes, block.rows, block.cols
             result[at] = block.data
@@ -135,6 +139,36 @@ class Opened:
                 sigma[at] = block.error
             limited[block.planes] += block.limited
         return result, sigma, limited.tolist()
+
+    def less(self, noise, controls, *, joint=False, keep=False):
+        """
+        Give the frame less a share of the noise that was found in it.
+
+        Parameters
+        ----------
+        noise : array, (N, H, W)
+            What is removed at full strength, as `filled` gave it.
+        controls : `astrodenoise.controls.Controls`
+            The shares.
+        joint : bool, optional
+            Whether three planes are colours of one camera.
+        keep : bool, optional
+            Leave ``noise`` as it is; else its memory is used.
+
+        Returns
+        -------
+        result : array, (N, H, W)
+            The new pixels.
+        """
+        planes, cols = slice(0, self.shape[0]), slice(0, self.shape[2])
+        result = self.empty(self.dtype) if keep else noise
+
+        def read(rows):
+            return self.window(planes, rows, cols).data
+
+        for rows, pixels in less_noise(read, noise, controls, joint=joint):
+            result[planes, rows, cols] = pixels
+        return result
 
     @property
     def ndim(self):

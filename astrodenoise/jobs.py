@@ -30,9 +30,10 @@ def run_job(job, args, *, progress_bar=None):
         What became of it.
     """
     start = time.perf_counter()
-    status, note, reason, facts = 'failed', '', '', {}
+    status, reason, done, facts = 'failed', '', batch.Done(), {}
     try:
-        status, note = _done_or_skipped(job, args, progress_bar)
+        status, done = _done_or_skipped(job, args, progress_bar)
+        facts = {'megapixels': done.megapixels}
         if args.manifest is not None:
             facts = _facts(job, args)
     except Exception as error:  # one bad file is no reason to leave the others
@@ -41,7 +42,7 @@ def run_job(job, args, *, progress_bar=None):
     seconds = round(time.perf_counter() - start, 3)
     return Outcome(
         job.source, str(job.target), status, seconds, reason,
-        worker=this_process(), time=time_now(), note=note, **facts,
+        worker=this_process(), time=time_now(), note=done.note, images=done.images, **facts,
     )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def _done_or_skipped(job, args, progress_bar):
 
     note = earlier_result(job, args) if args.resume else None
     if note is not None:
-        return 'skipped', note
+        return 'skipped', batch.Done(note)
     try:
         return 'done', batch.denoise_file(job, args, progress_bar=progress_bar)
     except FileExistsError:
@@ -58,7 +59,7 @@ def _done_or_skipped(job, args, progress_bar):
         note = earlier_result(job, args) if args.resume and job.target.exists() else None
         if note is None:
             raise
-        return 'skipped', note
+        return 'skipped', batch.Done(note)
 
 
 def _facts(job, args):

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from astropy.nddata import NDData
 
+from astrodenoise.controls import RADIUS, share_of
 from astrodenoise.limit import REACH
 from astrodenoise.pieces import PiecewiseFrame
 from astrodenoise.sections import MARGIN, block_edges, widened
@@ -73,7 +74,10 @@ class LazyFrame(PiecewiseFrame):
         tasks = [call(function, place, **self._task(window)) for place, window in pairs]
         return list(dask.compute(*tasks))
 
-    def filled(self, remove_noise, known, engine, settings, *, find_stars=False, errors=False):
+    def filled(
+        self, remove_noise, known, engine, settings, *, find_stars=False, errors=False,
+        as_noise=False,
+    ):  # fmt: skip
         """
         Have the noise removed when the pixels are computed.
 
@@ -87,13 +91,13 @@ class LazyFrame(PiecewiseFrame):
             The network; another process loads its own.
         settings : `astrodenoise.options.Options`
             What was asked for; its progress bar is left out.
-        find_stars, errors : bool, optional
+        find_stars, errors, as_noise : bool, optional
             As for `astrodenoise.removal.remove_noise`.
 
         Returns
         -------
         result : `dask.array.Array`, (N, H, W)
-            The new pixels, in chunks of about 4096 px.
+            The new pixels, or the noise that is removed from them, in chunks of about 4096 px.
         sigma : `dask.array.Array`, (N, H, W), float32, or None
             Standard deviation of each pixel, where ``errors`` asks for it.
         limited : None
@@ -114,7 +118,7 @@ class LazyFrame(PiecewiseFrame):
             for region in ((down, across) for down in rows for across in cols):
                 wide = (widened(s, reach, n) for s, n in zip(region, self.shape[1:], strict=True))
                 pair = call(
-                    remove_noise, mine, engine, settings, find_stars, errors, region,
+                    remove_noise, mine, engine, settings, find_stars, errors, as_noise, region,
                     **self._task((planes, *wide)),
                 )  # fmt: skip
                 shape = (n_together, *(s.stop - s.start for s in region))
@@ -125,6 +129,35 @@ class LazyFrame(PiecewiseFrame):
         n_blocks = self.shape[0] // n_together, len(rows), len(cols)
         result, sigma = (_laid(list(parts), n_blocks) for parts in zip(*blocks, strict=True))
         return result, sigma if errors else None, None
+
+    def less(self, noise, controls, *, joint=False, keep=False):
+        """
+        Give the frame less a share of the noise that was found in it, when it is computed.
+
+        Parameters
+        ----------
+        noise : `dask.array.Array`, (N, H, W)
+            What is removed at full strength, as `filled` gave it.
+        controls : `astrodenoise.controls.Controls`
+            The shares.
+        joint : bool, optional
+            Whether three planes are colours of one camera.
+        keep : bool, optional
+            Nothing is overwritten in any case.
+
+        Returns
+        -------
+        result : `dask.array.Array`, (N, H, W)
+            The new pixels.
+        """
+        del keep
+        noise = noise.rechunk({0: -1} if joint else {})
+        taken = noise.map_overlap(
+            share_of, depth=(0, RADIUS, RADIUS), boundary='none', dtype=self.dtype,
+            meta=np.empty((0, 0, 0), self.dtype), controls=controls, joint=joint,
+        )  # fmt: skip
+        pixels = self._pixels.reshape(self.shape).astype(self.dtype)
+        return pixels.rechunk(taken.chunks) - taken
 
     def _task(self, window):
         """What a task needs of the frame to look at a window; dask arrays are computed for it."""
@@ -234,15 +267,18 @@ def _call(function, place, **task):
     return function(_piece(**task), place)
 
 
-def _denoised(remove_noise, known, engine, settings, find_stars, errors, region, **task):
-    """Denoise one chunk: its pixels and, where they are asked for, its errors."""
+def _denoised(
+    remove_noise, known, engine, settings, find_stars, errors, as_noise, region, **task
+):  # fmt: skip
+    """Denoise one chunk: its pixels or their noise and, where they are asked for, its errors."""
     frame = _piece(**task)
     shape = (len(known), *(s.stop - s.start for s in region))
     data = np.empty(shape, frame.dtype)
     sigma = np.empty(shape, np.float32) if errors else None
     for block in remove_noise(
-        frame, known, engine, settings, find_stars=find_stars, errors=errors, region=region
-    ):
+        frame, known, engine, settings, find_stars=find_stars, errors=errors, as_noise=as_noise,
+        region=region,
+    ):  # fmt: skip
         at = (block.planes, *(
             slice(s.start - part.start, s.stop - part.start)
             for s, part in zip((block.rows, block.cols), region, strict=True)

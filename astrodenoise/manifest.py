@@ -31,7 +31,7 @@ class Outcome:
     reason : str
         Of a failure, in one line.
     megapixels : float or None
-        Of the images that were denoised; None where it was not asked for.
+        Of the images that were denoised; None where that is not known.
     weights : str or None
         12 hex digits of the SHA-256 of the weights; several are joined by commas.
     worker : str
@@ -42,6 +42,8 @@ class Outcome:
         What else is told of it.
     said : str
         Lines for stderr that a worker gathered: warnings, the reason, the log.
+    images : tuple of dict
+        What was found in each image that was denoised.
     """
 
     input: str
@@ -55,6 +57,7 @@ class Outcome:
     time: str = ''
     note: str = ''
     said: str = ''
+    images: tuple = ()
 
     def line(self):
         """
@@ -63,11 +66,11 @@ class Outcome:
         Returns
         -------
         line : str
-            JSON, with the end of the line; ``reason`` is there of failures only, ``note`` and
-            ``said`` are not.
+            JSON, with the end of the line; ``reason`` is there of failures only, ``note``,
+            ``said`` and ``images`` are not.
         """
         values = dataclasses.asdict(self)
-        del values['note'], values['said']
+        del values['note'], values['said'], values['images']
         if self.status != 'failed':
             del values['reason']
         return json.dumps(values) + '\n'

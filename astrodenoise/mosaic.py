@@ -123,12 +123,24 @@ class MosaicFrame(Frame):
             join_mosaic(planes, shape)[np.newaxis],
             uncertainty=uncertainty,
             sigma=None if sigma is None else join_mosaic(sigma, shape)[np.newaxis],
-            record=None if record is None else self._told(record),
+            record=None if record is None else self.told(record),
             add_keyword=add_keyword,
         )
 
-    def _told(self, record):
-        """Record of the mosaic: pixels that only fill up a side are not its own."""
+    def told(self, record):
+        """
+        Tell of the mosaic: pixels that only fill up a side are not its own.
+
+        Parameters
+        ----------
+        record : dict
+            What was done with its planes.
+
+        Returns
+        -------
+        record : dict
+            With its pattern.
+        """
         planes = []
         for entry, (y, x), data in zip(record['planes'], PLACES, self.data, strict=True):
             filled = data.size - self.whole.data[0, y::2, x::2].size

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from astrodenoise.controls import Controls
 from astrodenoise.tiling import fitting_tile
 
-__all__ = ['Options', 'check_number']
+__all__ = ['Options', 'check_choice', 'check_controls', 'check_number']
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Options:
         Its sizes.
     progress_bar : callable
         Its wrapper.
+    strength_chroma, strength_coarse, keep_grain : float or None
+        Its shares of parts of the noise.
     """
 
     overlap: float
@@ -40,6 +43,16 @@ class Options:
     device: str
     precision: str
     progress_bar: object
+    strength_chroma: float | None = None
+    strength_coarse: float | None = None
+    keep_grain: float = 0.0
+
+    @property
+    def controls(self):
+        """What is taken of the noise (`astrodenoise.controls.Controls`)."""
+        return Controls(
+            self.strength, self.strength_chroma, self.strength_coarse, self.keep_grain
+        )
 
     def check(self):
         """
@@ -52,10 +65,10 @@ class Options:
         ValueError
             If a value is none of those that there are, or out of its range.
         """
-        _check_choice('uncertainty', self.uncertainty, ('keep', 'predict', None))
-        _check_choice('channels', self.channels, (None, 'separate', 'joint'))
-        _check_choice('blend', self.blend, ('gaussian', 'none'))
-        check_number('strength', self.strength, 0, 1)
+        check_choice('uncertainty', self.uncertainty, ('keep', 'predict', None))
+        check_choice('channels', self.channels, (None, 'separate', 'joint'))
+        check_choice('blend', self.blend, ('gaussian', 'none'))
+        check_controls(self.controls)
         check_number('overlap', self.overlap, 0, 0.75)
         if self.blend == 'none' and self.overlap != 0:
             msg = f"blend='none' is tiling without overlap: pass overlap=0, got {self.overlap}"
@@ -78,7 +91,12 @@ class Options:
         if self.progress_bar is not None and not callable(self.progress_bar):
             msg = f'progress_bar must wrap an iterable, like tqdm.tqdm; got {self.progress_bar!r}'
             raise TypeError(msg)
-
+        if self.uncertainty == 'predict' and not self.controls.plain:
+            msg = (
+                "uncertainty='predict' is known for one strength of all noise: leave out "
+                'strength_chroma, strength_coarse and keep_grain'
+            )
+            raise ValueError(msg)
 
     def for_frame(self, shape):
         """
@@ -100,8 +118,43 @@ class Options:
         return replace(self, tile_size=tile_size, overlap=overlap)
 
 
-def _check_choice(name, value, choices):
-    """Raise unless ``value`` is one of ``choices``."""
+def check_controls(controls):
+    """
+    Raise unless all shares are numbers from 0 to 1.
+
+    Parameters
+    ----------
+    controls : `astrodenoise.controls.Controls`
+        The shares.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not.
+    """
+    for name, value in vars(controls).items():
+        if value is not None or name in ('strength', 'keep_grain'):
+            check_number(name, value, 0, 1)
+
+
+def check_choice(name, value, choices):
+    """
+    Raise unless a value is one of several.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        What was given.
+    choices : tuple
+        Strings, and None where it may be that.
+
+    Raises
+    ------
+    ValueError
+        If it is another.
+    """
     if not (value is None or isinstance(value, str)) or value not in choices:
         msg = f'{name} must be one of {choices}, got {value!r}'
         raise ValueError(msg)

@@ -1,7 +1,10 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""PNG and TIFF pictures, grey or RGB: read and written in their own depth."""
+"""Pictures: PNG, grey or RGB, in their own depth, and what other kinds of them need, too."""
 
+import dataclasses
+import re
 import struct
+import threading
 import warnings
 import zlib
 
@@ -9,58 +12,212 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData
 
-from astrodenoise.filecontext import FrameContext, FrameError
+from astrodenoise.exceptions import ClippedWarning
+from astrodenoise.filecontext import FrameContext, FrameError, missing_package
 
 __all__ = [
     'PNG_SIGNATURE',
+    'at_depth',
+    'in_range',
+    'picture_frame',
     'picture_pixels',
     'read_png',
-    'read_tiff',
+    'record_texts',
+    'refuse_picture',
     'write_png',
-    'write_tiff',
 ]
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # Chunks that describe the picture whatever its pixels are: colour, size on paper, text.
-_PNG_KEPT = {b'iCCP', b'gAMA', b'cHRM', b'sRGB', b'pHYs', b'tEXt', b'zTXt', b'iTXt', b'eXIf'}
-_ICC_PROFILE = 34675  # TIFF tag
+_PNG_KEPT = {
+    *(b'iCCP', b'gAMA', b'cHRM', b'cICP', b'sRGB'),
+    *(b'pHYs', b'tEXt', b'zTXt', b'iTXt', b'eXIf'),
+}
+_PNG_COLOURS = {3: 'has a palette of colours', 4: 'has an alpha channel', 6: 'has an alpha channel'}
+_RECORD = b'astrodenoise\0'  # begins the text chunk of a record
+_RECORD_KEY = re.compile(r'DENOIS\d{2,}')  # as `astrodenoise.provenance` calls them in a dict
+_RATIO = 1040  # bytes that a byte of deflate can stand for at most
+_ADVICE = {
+    'alpha': 'flatten it or remove the channel, then ',
+    'palette': 'convert it to RGB, then ',
+    'two levels': 'go back to the original, and ',
+}
+_DEPTHS = {'16': np.dtype(np.uint16), '32f': np.dtype(np.float32)}
+_ORDER = [np.dtype(name) for name in ('u1', 'u2', 'u4', 'f4', 'f8')]  # of depths
+_pillow_lock = threading.Lock()
 
 
-def _picture_frame(path, kind, pixels, unit, extras):
-    """Make the frame and context of a picture whose pixels are (H, W) or (H, W, 3)."""
+def refuse_picture(path, what, advice=''):
+    """
+    Refuse a picture of a kind that would lose something.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file.
+    what : str
+        What it is or has.
+    advice : str, optional
+        What to do first, ending in ', then '.
+
+    Raises
+    ------
+    FrameError
+        Always.
+    """
+    msg = f'{path}: {what}; {advice}save it as grey or RGB with 8 or 16 bits, without alpha'
+    raise FrameError(msg)
+
+
+def picture_frame(path, kind, pixels, unit, extras, records=()):
+    """
+    Make the frame and the context of a picture.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file.
+    kind : str
+        Its format.
+    pixels : `numpy.ndarray`, (H, W) or (H, W, 3)
+        As in the file.
+    unit : str, `~astropy.units.Unit` or None
+        Of the pixels, adu where it is None.
+    extras : dict
+        What is written back beside the pixels.
+    records : sequence of str, optional
+        Of the denoising, first to last.
+
+    Returns
+    -------
+    ccd : `~astropy.nddata.CCDData`
+        The frame, (H, W) or (3, H, W).
+    context : `~astrodenoise.filecontext.FrameContext`
+        For writing.
+    """
     data = pixels if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+    data = data.astype(data.dtype.newbyteorder('='), copy=False)
     channels = 'joint' if data.ndim == 3 else None
     context = FrameContext(path, kind, data.dtype, channels=channels, extras=extras)
-    return CCDData(data, unit=u.adu if unit is None else u.Unit(unit)), context
+    meta = {'DENOISED': True} if records else {}
+    meta |= {f'DENOIS{i:02d}': text for i, text in enumerate(records, start=1)}
+    return CCDData(data, unit=u.adu if unit is None else u.Unit(unit), meta=meta), context
 
 
-def picture_pixels(data, dtype):
+def record_texts(meta):
     """
-    Give the pixels of a picture: rounded and clipped to its range.
+    Give the records of the denoising of a picture.
+
+    Parameters
+    ----------
+    meta : dict
+        Of the frame.
+
+    Returns
+    -------
+    records : list of str
+        First to last.
+    """
+    return [str(value) for key, value in meta.items() if _RECORD_KEY.fullmatch(str(key))]
+
+
+def at_depth(context, depth):
+    """
+    Give the context of a picture that is written in a greater depth.
+
+    Parameters
+    ----------
+    context : `~astrodenoise.filecontext.FrameContext`
+        As it was read.
+    depth : {'16', '32f'} or None
+        Bits of a sample, ``f`` for floating point, where the whole range becomes 0 to 1. None
+        keeps that of the file.
+
+    Returns
+    -------
+    context : `~astrodenoise.filecontext.FrameContext`
+        For writing.
+
+    Raises
+    ------
+    FrameError
+        If the file is no picture, or deeper already.
+    """
+    if depth is None:
+        return context
+    if context.kind == 'fits':
+        msg = f'{context.path}: FITS is always written as floating point: leave --depth out'
+        raise FrameError(msg)
+    old, new = context.dtype, _DEPTHS[depth]
+    if _ORDER.index(new) < _ORDER.index(old):
+        msg = f'{context.path}: its pixels are {old}, more than --depth {depth}: leave it out'
+        raise FrameError(msg)
+    tops = [np.iinfo(dtype).max if dtype.kind == 'u' else 1 for dtype in (old, new)]
+    scale = 1.0 if old == new else tops[1] / tops[0]
+    return dataclasses.replace(context, dtype=new, scale=scale)
+
+
+def in_range(data, context, path):
+    """
+    Give samples in the type of the file to write, rounded and clipped where that is of integers.
+
+    Parameters
+    ----------
+    data : `numpy.ndarray`
+        Of any shape and type.
+    context : `~astrodenoise.filecontext.FrameContext`
+        With the type.
+    path : str or `~os.PathLike`
+        The file that will be written, for the warning.
+
+    Returns
+    -------
+    samples : `numpy.ndarray`
+        Of the type, in this machine's byte order.
+    """
+    dtype = context.dtype.newbyteorder('=')
+    if context.scale != 1:
+        data = data * np.float64(context.scale)
+    if dtype.kind != 'u' or data.dtype == dtype:
+        return data.astype(dtype, copy=False)
+    top = np.iinfo(dtype).max
+    if dtype.itemsize > 2:
+        data = data.astype(np.float64)  # float32 would round its greatest value up
+    data = np.rint(data)
+    outside = data.size - np.count_nonzero((data >= 0) & (data <= top))
+    if outside:
+        name = ' under a name that ends in .tif' if str(path).lower().endswith('.png') else ''
+        warnings.warn(
+            f'{path}: {outside} of {data.size} pixel values lay outside 0 to {top} and were '
+            f'clipped; --depth 32f keeps them{name}',
+            ClippedWarning,
+            stacklevel=2,
+        )
+        # A value that is no number has no grey level either: black.
+        data = np.clip(np.nan_to_num(data, nan=0.0), 0, top)
+    return data.astype(dtype)
+
+
+def picture_pixels(data, context, path):
+    """
+    Give the pixels of a picture.
 
     Parameters
     ----------
     data : `numpy.ndarray`, (H, W) or (3, H, W), float
         A frame.
-    dtype : `numpy.dtype`
-        The picture's type.
+    context : `~astrodenoise.filecontext.FrameContext`
+        With the picture's type.
+    path : str or `~os.PathLike`
+        The file that will be written, for the warning.
 
     Returns
     -------
     pixels : `numpy.ndarray`, (H, W) or (H, W, 3)
         Of that type.
     """
-    if dtype.kind == 'u':
-        # A value that is no number has no grey level either: black.
-        data = np.nan_to_num(np.rint(data), nan=0.0)
-        data = np.clip(data, 0, np.iinfo(dtype).max)
-    pixels = data if data.ndim == 2 else np.moveaxis(data, 0, -1)
-    return np.ascontiguousarray(pixels, dtype=dtype.newbyteorder('='))
-
-
-def _refuse_picture(path, what):
-    msg = f'{path}: {what}; save it as grey or RGB with 8 or 16 bits, without an alpha channel'
-    raise FrameError(msg)
+    data = in_range(data, context, path)
+    return np.ascontiguousarray(data if data.ndim == 2 else np.moveaxis(data, 0, -1))
 
 
 def read_png(path, unit=None):
@@ -89,35 +246,85 @@ def read_png(path, unit=None):
     try:
         from PIL import Image
     except ImportError as error:
-        msg = f'{path}: reading PNG needs Pillow: pip install pillow'
-        raise FrameError(msg) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # mosaics are large
-        image = Image.open(path)
-    with image:
-        if image.mode not in ('L', 'I;16', 'RGB') or 'transparency' in image.info:
-            _refuse_picture(path, f'is PNG of mode {image.mode} or with transparency')
+        raise missing_package(path, 'reading PNG', 'pillow') from error
+    chunks = _png_chunks(path)
+    _check_png(path, chunks)
+    with _open_large(Image, path) as image:
+        if image.mode not in ('L', 'I;16', 'RGB'):
+            refuse_picture(path, f'is PNG of mode {image.mode}')
         is_deep_colour = image.tile[0].args == 'RGB;16B'
         pixels = np.array(image)
     if is_deep_colour:
         # Pillow gives the high bytes alone; read as little-endian, it gives the low ones.
-        with Image.open(path) as image:
+        with _open_large(Image, path) as image:
             image.tile = [image.tile[0]._replace(args='RGB;16L')]
             pixels = pixels.astype(np.uint16) << 8 | np.asarray(image)
-    return _picture_frame(path, 'png', pixels, unit, {'chunks': _png_chunks(path)})
+    records = [body[len(_RECORD) :] for name, body in chunks if _is_record(name, body)]
+    kept = [chunk for chunk in chunks if chunk[0] in _PNG_KEPT and not _is_record(*chunk)]
+    extras = {'chunks': kept, 'iccprofile': _png_profile(kept)}
+    return picture_frame(
+        path, 'png', pixels, unit, extras, [text.decode('latin-1') for text in records]
+    )
+
+
+def _open_large(image_module, path):
+    """Open a picture of any size: what it declares was compared with what is there."""
+    with _pillow_lock:
+        limit, image_module.MAX_IMAGE_PIXELS = image_module.MAX_IMAGE_PIXELS, None
+        try:
+            return image_module.open(path)
+        finally:
+            image_module.MAX_IMAGE_PIXELS = limit
+
+
+def _check_png(path, chunks):
+    """Refuse what is no grey or RGB picture, or declares more than it can hold."""
+    names = [name for name, _ in chunks]
+    if names[:1] != [b'IHDR'] or len(chunks[0][1]) != 13:
+        msg = 'it has no header'
+        raise ValueError(msg)
+    width, height, bits, colour = struct.unpack('>IIBB', chunks[0][1][:10])
+    if colour in _PNG_COLOURS or b'tRNS' in names:
+        kind = 'palette' if colour == 3 else 'alpha'
+        what = _PNG_COLOURS.get(colour, 'has a transparent colour')
+        refuse_picture(path, f'is PNG and {what}', _ADVICE[kind])
+    if b'acTL' in names:
+        refuse_picture(path, 'is PNG with several pictures', 'take the one to denoise, then ')
+    if bits == 1:
+        refuse_picture(path, 'is PNG with 1 bit, black and white', _ADVICE['two levels'])
+    there = sum(len(body) for name, body in chunks if name == b'IDAT')
+    declared = height * (width * bits * (3 if colour == 2 else 1) // 8)
+    if declared > there * _RATIO + 1024:
+        msg = f'it is {width} x {height} by its header, and {there} bytes of pixels are there'
+        raise ValueError(msg)
 
 
 def _png_chunks(path):
-    """Chunks of a PNG file that are written back."""
-    content = path.read_bytes()
-    kept, place = [], len(PNG_SIGNATURE)
+    """Names and contents of all chunks of a PNG file."""
+    content = memoryview(path.read_bytes())
+    chunks, place = [], len(PNG_SIGNATURE)
     while place + 12 <= len(content):
         (length,) = struct.unpack('>I', content[place : place + 4])
-        name = content[place + 4 : place + 8]
-        if name in _PNG_KEPT:
-            kept.append((name, content[place + 8 : place + 8 + length]))
+        body = content[place + 8 : place + 8 + length]
+        name = bytes(content[place + 4 : place + 8])
+        chunks.append((name, body if name == b'IDAT' else bytes(body)))
         place += length + 12
-    return kept
+    return chunks
+
+
+def _is_record(name, body):
+    return name == b'tEXt' and bytes(body[: len(_RECORD)]) == _RECORD
+
+
+def _png_profile(chunks):
+    """ICC profile of a PNG file, None where there is none that can be used."""
+    for name, body in chunks:
+        if name == b'iCCP':
+            try:
+                return zlib.decompress(body.partition(b'\0')[2][1:])
+            except zlib.error:
+                return None
+    return None
 
 
 def _png_chunk(name, body):
@@ -125,7 +332,7 @@ def _png_chunk(name, body):
     return struct.pack('>I', len(body)) + name + body + checksum
 
 
-def write_png(handle, pixels, extras):
+def write_png(handle, pixels, extras, records=()):
     """
     Write a PNG picture. Pillow writes no 16-bit colour.
 
@@ -137,6 +344,8 @@ def write_png(handle, pixels, extras):
         In the picture's own type.
     extras : dict
         What is written beside the pixels.
+    records : sequence of str, optional
+        Of the denoising, first to last.
     """
     height, width = pixels.shape[:2]
     depth, colour = 8 * pixels.dtype.itemsize, 2 if pixels.ndim == 3 else 0
@@ -149,83 +358,13 @@ def write_png(handle, pixels, extras):
     handle.write(PNG_SIGNATURE)
     head = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)
     handle.write(_png_chunk(b'IHDR', head))
-    for name, body in extras.get('chunks', ()):
+    chunks = extras.get('chunks', ())
+    if extras.get('iccprofile') and not chunks:  # of a picture of another kind
+        packed = zlib.compress(extras['iccprofile'])
+        handle.write(_png_chunk(b'iCCP', b'ICC profile\0\0' + packed))
+    for name, body in chunks:
         handle.write(_png_chunk(name, body))
+    for text in records:
+        handle.write(_png_chunk(b'tEXt', _RECORD + text.encode('latin-1', 'replace')))
     handle.write(_png_chunk(b'IDAT', zlib.compress(filtered.tobytes(), 6)))
     handle.write(_png_chunk(b'IEND', b''))
-
-
-def _import_tifffile(path):
-    try:
-        import tifffile
-    except ImportError as error:
-        msg = f'{path}: TIFF needs tifffile: pip install tifffile'
-        raise FrameError(msg) from error
-    return tifffile
-
-
-def read_tiff(path, unit=None):
-    """
-    Read a TIFF picture, grey or RGB.
-
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        The file.
-    unit : str or `~astropy.units.Unit`, optional
-        The unit of the pixels, adu by default.
-
-    Returns
-    -------
-    ccd : `~astropy.nddata.CCDData`
-        The frame, (H, W) or (3, H, W).
-    context : `~astrodenoise.filecontext.FrameContext`
-        For writing.
-
-    Raises
-    ------
-    FrameError
-        If it is no such picture, or the library that reads it is missing.
-    """
-    tifffile = _import_tifffile(path)
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        if len(file.pages) > 1:
-            _refuse_picture(path, f'holds {len(file.pages)} pages and one is expected')
-        if page.extrasamples or page.axes not in ('YX', 'YXS', 'SYX'):
-            _refuse_picture(path, f'has an alpha channel or is no picture (axes {page.axes})')
-        pixels = page.asarray()
-        profile = page.tags.get(_ICC_PROFILE)
-        extras = {'iccprofile': profile.value if profile else None}
-        extras['description'] = page.description or None
-    if page.axes == 'SYX':
-        pixels = np.moveaxis(pixels, 0, -1)
-    is_known_type = pixels.dtype in (np.uint8, np.uint16, np.float32, np.float64)
-    if not is_known_type or pixels.shape[2:] not in ((), (3,)) or page.photometric == 3:
-        _refuse_picture(path, f'is TIFF of type {pixels.dtype} and shape {pixels.shape}')
-    return _picture_frame(path, 'tiff', pixels, unit, extras)
-
-
-def write_tiff(handle, pixels, extras):
-    """
-    Write a TIFF picture.
-
-    Parameters
-    ----------
-    handle : file object
-        Open for writing bytes.
-    pixels : `numpy.ndarray`, (H, W) or (H, W, 3)
-        In the picture's own type.
-    extras : dict
-        What is written beside the pixels.
-    """
-    tifffile = _import_tifffile(handle.name)
-    tifffile.imwrite(
-        handle,
-        pixels,
-        photometric='rgb' if pixels.ndim == 3 else 'minisblack',
-        metadata=None,
-        iccprofile=extras.get('iccprofile'),
-        description=extras.get('description'),
-        software='astrodenoise',
-    )

@@ -84,12 +84,24 @@ class PiecewiseFrame(Opened):
         window : `Window`
             New arrays.
         """
-        data, valid, sigma = read_planes(self._piece(planes, rows, cols))
+        data, valid, sigma = read_planes(self.piece(planes, rows, cols))
         stars = None if self.stars is None else self.stars[planes, rows, cols]
         return Window(data, valid, None, None if self.sigma is None else sigma, stars)
 
-    def _piece(self, planes, rows, cols):
-        """Give a part as an NDData of numpy arrays."""
+    def piece(self, planes, rows, cols):
+        """
+        Give a part as an object of its own.
+
+        Parameters
+        ----------
+        planes, rows, cols : slice
+            The part.
+
+        Returns
+        -------
+        piece : `~astropy.nddata.NDData` or `numpy.ndarray`
+            Its pixels, mask and uncertainty as numpy arrays; an array where the frame is one.
+        """
         part = (planes, rows, cols)[3 - self._pixels.ndim :]
         pixels = np.asarray(self._pixels[part])
         if not isinstance(self.original, NDData):

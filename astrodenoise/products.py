@@ -1,13 +1,15 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """What comes beside a denoised frame: that which was taken out of it."""
 
+import hashlib
+
 import numpy as np
 from astropy import units as u
 
 from astrodenoise.frames import open_frame
 from astrodenoise.provenance import write_residual_of
 
-__all__ = ['residual']
+__all__ = ['identity_of', 'residual', 'whole_residual']
 
 
 def residual(ccd, clean):
@@ -31,9 +33,9 @@ def residual(ccd, clean):
         ``ccd - clean``, float32, or float64 for float64 and wide integers.  Mask, flags, WCS, PSF,
         unit, metadata and uncertainty are copies of those of ``ccd``, whose noise the residual
         shows; pixels that denoising leaves alone are 0, or NaN where they are not finite.  A
-        header gets HISTORY lines that say what this is the residual of (a dict the string
-        ``RESIDUAL``), but not ``DENOISED``, since a residual is no denoised frame; they are left
-        out where ``astrodenoise.conf.auto_logging`` is `False`.
+        header gets HISTORY lines that say what this is the residual of and how that was denoised
+        (a dict the strings ``RESIDUAL`` and ``RESIDREC``), but not ``DENOISED``, since a residual
+        is no denoised frame; they are left out where ``astrodenoise.conf.auto_logging`` is `False`.
 
     Raises
     ------
@@ -72,5 +74,52 @@ def residual(ccd, clean):
     frame.valid[:] = True  # masked pixels are differences, too, and not the original's values
     result = frame.close(removed)
     if frame.meta is not None:
-        write_residual_of(result.meta, other.meta)
+        write_residual_of(result.meta, other.meta, frame=identity_of(frame))
     return result
+
+
+def whole_residual(frame, noise, clean):
+    """
+    Give what full strength takes out of a frame, whatever was taken out of it.
+
+    Parameters
+    ----------
+    frame : `astrodenoise.frames.Frame`
+        The frame.  Its ``valid`` is no more what it was.
+    noise : `numpy.ndarray`, (N, H, W)
+        What is removed at full strength.
+    clean : object
+        What was made of the frame, for the record.
+
+    Returns
+    -------
+    removed : object
+        Of the frame's type; `astrodenoise.blend` takes it.
+    """
+    identity = identity_of(frame)
+    for one in {id(f): f for f in (frame, getattr(frame, 'whole', frame))}.values():
+        one.valid[:] = True
+    noise = np.where(np.isfinite(frame.data), noise, noise.dtype.type(np.nan))
+    result = frame.close(noise)
+    if frame.meta is not None:
+        write_residual_of(result.meta, clean.meta, frame=identity, whole=True)
+    return result
+
+
+def identity_of(frame):
+    """
+    Give what the pixels of a frame are known by.
+
+    Parameters
+    ----------
+    frame : `astrodenoise.frames.Frame`
+        The frame.
+
+    Returns
+    -------
+    digits : str
+        12 hex digits of the SHA-256 of its pixels, however they are stored.
+    """
+    pixels = getattr(frame, 'whole', frame).data
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder('<'))
+    return hashlib.sha256(memoryview(pixels).cast('B')).hexdigest()[:12]

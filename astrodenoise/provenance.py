@@ -19,10 +19,14 @@ In a dict ``DENOISE`` and ``DENOISED`` are the same keys (capitals, where ccdpro
 ``DENOIS01``, ``DENOIS02`` and so on, because a dict has no HISTORY and only simple values can be
 written to FITS.
 
-A residual is no denoised frame.  It has two HISTORY lines, or the string ``RESIDUAL`` in a dict::
+A residual is no denoised frame.  It has two HISTORY lines, or the string ``RESIDUAL`` in a dict,
+and the record of the run under another name (``RESIDREC`` in a dict), with what its frame is known
+by::
 
     HISTORY residual: the frame minus its denoised version
     HISTORY of astrodenoise 1.0 default 0123456789ab overlap=0.25 tile=256
+    HISTORY residual 1/2 version="1.0" torch=2.13.0 model=default overlap=0.25
+    HISTORY residual 2/2 channels=separate sky=[1034.5] frame=89abcdef0123
 """
 
 import json
@@ -33,17 +37,28 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 
-__all__ = ['check_keyword', 'is_denoised', 'read_provenance', 'write_record', 'write_residual_of']
+from astrodenoise.controls import Controls
+
+__all__ = [
+    'check_keyword',
+    'is_denoised',
+    'read_provenance',
+    'read_residual_of',
+    'write_record',
+    'write_residual_of',
+]
 
 NAME = 'astrodenoise'
 KEYWORD = 'DENOISE'
 FLAG = 'DENOISED'
-RESIDUAL = 'RESIDUAL'
+RESIDUAL, RESIDUAL_RECORD = 'RESIDUAL', 'RESIDREC'
 RECORD_KEY = re.compile(r'DENOIS\d{2,}')
 LINE_WIDTH = 72  # characters of a HISTORY card
 VALUE_WIDTH = 68  # characters of a string that needs no CONTINUE card
 KEY_WIDTH = 40  # characters of a long keyword that leave room for any number
-LINE = re.compile(rf'{NAME} (\d+)/(\d+)(?:([ +])(.*))?')
+LINES = {
+    name: re.compile(rf'{name} (\d+)/(\d+)(?:([ +])(.*))?') for name in (NAME, 'residual')
+}
 PRINTABLE = re.compile(r'[ -~]*')
 STANDARD_KEY = re.compile(r'[A-Z0-9_-]{1,8}|HIERARCH .*')
 ITEM_KEY = re.compile(r' *([A-Za-z_]\w*)=', re.ASCII)
@@ -88,7 +103,7 @@ def write_record(meta, record, add_keyword=True):
         _add_record(meta, text)
 
 
-def write_residual_of(meta, clean_meta):
+def write_residual_of(meta, clean_meta, *, frame=None, whole=False):
     """
     Write into the metadata of a residual what it is the residual of.
 
@@ -99,16 +114,50 @@ def write_residual_of(meta, clean_meta):
         ``astrodenoise.conf.auto_logging`` is `False`.
     clean_meta : `astropy.io.fits.Header`, dict or `None`
         Of the denoised frame.
+    frame : str, optional
+        What the pixels of the frame are known by.
+    whole : bool, optional
+        The residual is what full strength removes, whatever was taken.
     """
     if not _auto_logging():
         return
     record = read_provenance(clean_meta)
+    if record and whole:
+        record = Controls().told(record)
+    if record and frame is not None:
+        record['frame'] = frame
     denoiser = _summary(record) if record else 'an unknown denoiser: it left no record'
     if isinstance(meta, fits.Header):
         meta.add_history('residual: the frame minus its denoised version')
         meta.add_history(f'of {denoiser}')
+        if record:
+            _add_history(meta, 'residual', _encode(record))
     else:
         meta[RESIDUAL] = f'of {denoiser}'
+        if record:
+            meta[RESIDUAL_RECORD] = _encode(record)
+
+
+def read_residual_of(meta):
+    """
+    Read from the metadata of a residual how its frame was denoised.
+
+    Parameters
+    ----------
+    meta : `astropy.io.fits.Header`, dict or `None`
+        Of the residual.
+
+    Returns
+    -------
+    record : dict
+        As `read_provenance` gives it of the denoised frame, its strength that of the residual, and
+        ``frame``, what the frame's pixels are known by; empty where there is none.
+    """
+    if isinstance(meta, fits.Header):
+        texts = _join(meta.get('HISTORY', []), 'residual')
+    else:
+        texts = [meta[RESIDUAL_RECORD]] if meta and RESIDUAL_RECORD in meta else []
+    return _decode(texts[-1]) if texts else {}
 
 
 def check_keyword(add_keyword, meta=None):
@@ -336,13 +385,18 @@ def _add_record(meta, text):
         meta[f'DENOIS{len(_texts(meta)) + 1:02d}'] = text
         return
     meta[FLAG] = (True, f'noise removed by {NAME}')
-    lines = _split(text)
-    for i, (mark, line) in enumerate(lines, start=1):
-        meta.add_history(f'{NAME} {i}/{len(lines)}{mark}{line}')
+    _add_history(meta, NAME, text)
     cards = [card for card in DETECTOR_CARDS if card in meta]
     note = f'true of the frame before denoising only: {", ".join(cards)}'
     if cards and note not in meta['HISTORY']:
         meta.add_history(note)
+
+
+def _add_history(meta, name, text):
+    """Write a long text as numbered lines of HISTORY."""
+    lines = _split(text)
+    for i, (mark, line) in enumerate(lines, start=1):
+        meta.add_history(f'{name} {i}/{len(lines)}{mark}{line}')
 
 
 def _split(text):
@@ -366,14 +420,14 @@ def _texts(meta):
     numbered = [key for key in meta if isinstance(key, str) and RECORD_KEY.fullmatch(key)]
     texts = [str(meta[key]) for key in numbered]
     if isinstance(meta, fits.Header) and 'HISTORY' in meta:
-        texts += _join(str(line) for line in meta['HISTORY'])
+        texts += _join(meta['HISTORY'], NAME)
     return texts
 
 
-def _join(lines):
+def _join(lines, name):
     """Join lines of HISTORY to texts; records of which lines are missing are left out."""
     texts, parts, expected = [], [], None
-    for match in filter(None, map(LINE.fullmatch, lines)):
+    for match in filter(None, map(LINES[name].fullmatch, map(str, lines))):
         number, total = int(match[1]), int(match[2])
         if number == 1:
             parts = []

@@ -37,7 +37,7 @@ class Removed:
     planes, rows, cols : slice
         Where it lies in the frame.
     data : `numpy.ndarray`, (n, h, w)
-        The denoised pixels; those that are not valid as they were.
+        The denoised pixels, those that are not valid as they were; or the noise of all of them.
     error : `numpy.ndarray`, (n, h, w), float32, or None
         Standard deviation of each pixel in the unit of the data.
     limited : list of int
@@ -101,7 +101,18 @@ def normalise(window, known, rows, cols, shape, *, in_order=map):
     return planes, at_top
 
 
-def remove_noise(frame, known, engine, settings, *, find_stars=False, errors=False, region=None):
+def remove_noise(
+    frame,
+    known,
+    engine,
+    settings,
+    *,
+    find_stars=False,
+    errors=False,
+    as_noise=False,
+    region=None,
+    as_one=False,
+):
     """
     Take the noise out of a frame, or a part of it.
 
@@ -120,8 +131,13 @@ def remove_noise(frame, known, engine, settings, *, find_stars=False, errors=Fal
         Whether stars are looked for that keep their pixels, beside those of the frame's own mask.
     errors : bool, optional
         Whether the standard deviation of the pixels is wanted.
+    as_noise : bool, optional
+        Give the noise that is removed at full strength in the place of the pixels.
     region : tuple of slice, optional
         Rows and columns to denoise, whole blocks of `astrodenoise.sections.block_edges`.
+    as_one : bool, optional
+        Take the region as one block, wherever it lies.  Where pixels are held back it may differ
+        from what it is in the frame's own blocks: their bounds are measured in the surroundings.
 
     Yields
     ------
@@ -133,29 +149,38 @@ def remove_noise(frame, known, engine, settings, *, find_stars=False, errors=Fal
     n_together = engine.weights.config.planes
     for first in range(0, len(known), n_together):
         planes = slice(first, first + n_together)
-        walk = _Walk(frame, planes, known[planes], engine, settings, find_stars, errors)
-        for band in _bands(_inside(block_edges(width), region[1])):
+        walk = _Walk(
+            frame, planes, known[planes], engine, settings, find_stars, errors, as_noise, as_one
+        )
+        for band in _bands(walk.parts(width, region[1])):
             yield from walk.blocks(region[0], band)
 
 
 class _Walk:
     """The way through some planes that are denoised together."""
 
-    def __init__(self, frame, planes, known, engine, settings, find_stars, errors):
+    def __init__(
+        self, frame, planes, known, engine, settings, find_stars, errors, as_noise, as_one
+    ):  # fmt: skip
         self.frame, self.planes, self.known, self.settings = frame, planes, known, settings
-        self.find_stars, self.errors = find_stars, errors
+        self.find_stars, self.errors, self.as_noise = find_stars, errors, as_noise
+        self.as_one = as_one
         self.engine, self.table = engine, engine.weights.calibration
-        self.idle = settings.strength == 0 or all(one.missing for one in known)
+        self.idle = (settings.strength == 0 and not as_noise) or all(one.missing for one in known)
         # the predicted error is blended only where somebody looks at it
         self.n_out = (2 if settings.uncertainty == 'predict' else 1) * len(known)
         predict = engine.predictor(np.concatenate([condition(one.noise) for one in known]))
         self.predict = lambda batch: predict(batch)[:, : self.n_out]
 
+    def parts(self, n, part):
+        """Divide a part of an axis into blocks."""
+        return [part] if self.as_one else _inside(block_edges(n), part)
+
     def blocks(self, rows, cols):
         """Denoise the blocks of a region from above to below."""
         self.region_cols = cols
         height, width = self.frame.shape[1:]
-        groups = _grouped(_inside(block_edges(height), rows), cols, len(self.known))
+        groups = _grouped(self.parts(height, rows), cols, len(self.known))
         self.blender = Blender(
             (height, width),
             n_out=self.n_out,
@@ -171,8 +196,9 @@ class _Walk:
             stop = min(parts[-1].stop + REACH, height)
             work.append((parts, batched([] if self.idle else self.blender.hand_out(stop), size)))
         bar = self.settings.progress_bar or iter
-        n_batches = sum(len(batches) for _, batches in work)
-        steps = iter(range(0) if self.idle else bar(range(n_batches)))
+        batches = [batch for _, some in work for batch in some]
+        area = len(self.known) * (rows.stop - rows.start) * (cols.stop - cols.start)
+        steps = iter([] if self.idle else bar(_shares(batches, area)))
         with self.engine.workers() as in_order:
             for parts, batches in work:
                 tiles = [tile for batch in batches for tile in batch]
@@ -236,7 +262,7 @@ class _Walk:
             out = None if blended is None else blended[:, *_moved(wide, first)]
             return self._block((part, cols), wide, out)
 
-        yield from in_order(block, _inside(block_edges(width), self.region_cols))
+        yield from in_order(block, self.parts(width, self.region_cols))
 
     def _block(self, block, wide, out):
         """Take the noise out of one block."""
@@ -248,17 +274,24 @@ class _Walk:
             pixels = np.array(plane.data[here])
             sigma = plane.sigma[here] if isinstance(plane.sigma, np.ndarray) else plane.sigma
             s, held = 1.0, 0
+            noise = np.zeros_like(pixels) if self.as_noise else None
             if out is not None and not plane.missing:
                 valid = plane.valid[here]
                 r, held = self._held_back(out[number].copy(), plane, around, inner, valid)
-                strength = self._strength(number, plane, block, r)
-                take = r * (strength * np.float32(plane.noise.shown))
+                share = self._share(number, plane, block, r)
+                take = r * (share * np.float32(plane.noise.shown))
+                whole = _as_difference(pixels, sigma * take.astype(pixels.dtype))
                 # pixels without noise to remove are copied, never computed
-                taken = pixels - sigma * take.astype(pixels.dtype)
-                np.copyto(pixels, taken, where=valid)
+                if self.as_noise:
+                    np.copyto(noise, whole, where=valid)
+                else:
+                    taken = pixels - float(self.settings.strength) * whole
+                    np.copyto(pixels, taken, where=valid)
                 if self.settings.uncertainty == 'predict':
                     log_s = out[len(self.normalised) + number][inner]
+                    strength = np.float32(self.settings.strength) * share
                     s = _error(plane, valid, log_s, self.table, strength)
+            pixels = noise if self.as_noise else pixels
             data.append(pixels)
             limited.append(held)
             if self.errors:
@@ -276,17 +309,16 @@ class _Walk:
         held = 0 if limited is None else int(np.count_nonzero(limited[inner] & valid))
         return r[inner], held
 
-    def _strength(self, number, plane, block, r):
-        """Share of the noise to remove, of each pixel where stars are protected."""
-        strength = np.float32(self.settings.strength)
+    def _share(self, number, plane, block, r):
+        """Share of the noise that may be removed, of each pixel where stars are protected."""
         here = _moved(block, (self.rows.start, self.cols.start))
         if self.find_stars:
             mask = self._found_stars(number, plane, block)
         elif self.stars is not None:
             mask = self.stars[number][here]
         else:
-            return strength
-        return strength * (1 - kept_share(mask, plane, here, r))
+            return np.float32(1)
+        return 1 - kept_share(mask, plane, here, r)
 
     def _found_stars(self, number, plane, block):
         """Mask of the stars of a block, looked for in its surroundings, too."""
@@ -297,6 +329,12 @@ class _Walk:
         there = _moved(wide, (self.rows.start, self.cols.start))
         mask = stars_of(plane, there, self.saturated[number])
         return mask[_moved(block, tuple(s.start for s in wide))]
+
+
+def _shares(batches, area):
+    """Share out the pixels of a region among batches: what a bar counts, if it counts pixels."""
+    ends = np.cumsum([0] + [len(batch) for batch in batches])
+    return np.diff(ends * area // max(int(ends[-1]), 1)).tolist()
 
 
 def _bands(blocks):
@@ -334,6 +372,20 @@ def _inside(edges, part):
 def _moved(part, first):
     """Slices counted from ``first`` on."""
     return tuple(slice(s.start - n, s.stop - n) for s, n in zip(part, first, strict=True))
+
+
+def _as_difference(pixels, noise):
+    """
+    Round noise such that pixels less it are pixels from which they differ by it, to the bit.
+
+    So the residual of a denoised frame is what was removed, and every other strength follows from
+    it.  A second round is needed where pixels and noise are of one size, and it is the last:
+    ``x - (x - (x - n))`` stays what it is (Knuth, The Art of Computer Programming, 4.2.2, D).
+    """
+    with np.errstate(invalid='ignore'):  # infinity minus infinity, in pixels that do not count
+        for _ in range(2):
+            noise = pixels - (pixels - noise).astype(pixels.dtype, copy=False)
+    return noise
 
 
 def _error(plane, valid, log_s, table, strength):

@@ -3,10 +3,10 @@
 
 import math
 
-from astrodenoise.core import model_of
 from astrodenoise.filecontext import FrameError
-from astrodenoise.files import open_frames
-from astrodenoise.provenance import read_provenance
+from astrodenoise.files import open_frames, read_records
+from astrodenoise.pictures import at_depth
+from astrodenoise.preparation import model_of
 from astrodenoise.settings import GIVEN
 from astrodenoise.tiling import fitting_tile
 from astrodenoise.weights import describe
@@ -40,8 +40,6 @@ def earlier_result(job, args):
     if not job.target.exists():
         return None
     contexts, _ = open_frames(job.source, ext=args.ext)
-    if contexts[0].kind != 'fits':
-        return f'{job.target} exists (a picture has no record of its settings)'
     if not _records_are_written():
         return f'{job.target} exists (records are switched off, its settings are not known)'
     difference = _missing(job) or _difference(job, contexts, args)
@@ -94,10 +92,10 @@ def _missing(job):
 def _difference(job, contexts, args):
     """Say what of an output is not as asked; nothing where it is."""
     try:
-        open_frames(job.target)  # whole, not truncated
+        targets, _ = open_frames(job.target)  # whole, not truncated
         found, names = _records(job.target)
     except (FrameError, OSError):
-        return 'exists and is no FITS file that can be used'
+        return f'exists and is no {contexts[0].kind.upper()} file that can be used'
     if not found:
         return 'exists and has no record of astrodenoise'
     if len(found) > len(contexts):
@@ -112,15 +110,15 @@ def _difference(job, contexts, args):
     ]
     if args.uncertainty == 'predict' and 'PRED_ERR' not in names:
         texts.append('without PRED_ERR, asked with it')
+    if contexts[0].kind != 'fits':
+        there, asked = targets[0].dtype, at_depth(contexts[0], args.depth).dtype
+        texts += [f'pixels {there}, asked {asked}'] if there != asked else []
     return f'exists with other settings ({"; ".join(dict.fromkeys(texts))})' if texts else ''
 
 
 def _records(path):
-    """Read the last record of each HDU that has one, with its name, and the names of all HDUs."""
-    from astropy.io import fits
-
-    with fits.open(path) as hdus:
-        found = [((hdu.name, hdu.ver), read_provenance(hdu.header)) for hdu in hdus]
+    """Read the last record of each image that has one, with its name, and all names."""
+    found = read_records(path)
     return [entry for entry in found if entry[1]], {key[0] for key, _ in found}
 
 
@@ -142,6 +140,7 @@ def _other_settings(record, args, context):
     tile_size, overlap = _tiles(args, context.shape[-2:])
     asked = {
         'strength': args.strength,
+        **_shares(args),
         'limit': args.limit,
         'overlap': overlap,
         'tile': tile_size,
@@ -152,10 +151,18 @@ def _other_settings(record, args, context):
     }
     if args.bayer is True and record.get('bayer'):
         del asked['bayer']  # the pattern is the header's
+    usual = {'keep_grain': 0.0}  # is not written
     for name, value in asked.items():
-        if record.get(name) != value:
+        if record.get(name, usual.get(name)) != value:
             yield f'{name} {record.get(name)}, asked {value}'
     yield from _other_noise(record.get('planes', []), args)
+
+
+def _shares(args):
+    """Shares of parts of the noise as a record has them: those that are the strength it has not."""
+    shares = {name: getattr(args, name) for name in ('strength_chroma', 'strength_coarse')}
+    shares = {name: None if share == args.strength else share for name, share in shares.items()}
+    return shares | {'keep_grain': args.keep_grain}
 
 
 def _other_noise(planes, args):

@@ -30,7 +30,8 @@ __all__ = ['connect', 'denoise_files', 'everywhere', 'run_jobs']
 
 log = logging.getLogger(__name__)
 
-FILE_OPTIONS = ('err', 'var', 'weight', 'dq', 'star_mask')  # that hold names of files
+# that hold names of files
+FILE_OPTIONS = ('err', 'var', 'weight', 'dq', 'star_mask', 'noise_file', 'save_noise')
 ALLOWED_FAILURES = 2  # processes that a file may take down before it is given up, less one
 POLL = 2.0  # seconds after which new workers are looked for
 PATIENCE = 30  # seconds to wait for a cluster

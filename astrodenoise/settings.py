@@ -6,7 +6,7 @@ import warnings
 
 from astrodenoise.companions import extension, split_name
 from astrodenoise.exceptions import AstrodenoiseWarning
-from astrodenoise.provenance import read_provenance
+from astrodenoise.files import read_records
 from astrodenoise.weights import describe, list_models
 
 __all__ = ['fill']
@@ -14,6 +14,9 @@ __all__ = ['fill']
 USUAL = {
     'model': 'default',
     'strength': 1.0,
+    'strength_chroma': None,
+    'strength_coarse': None,
+    'keep_grain': 0.0,
     'limit': 6.0,
     'channels': None,
     'bayer': None,
@@ -66,24 +69,30 @@ def _recorded(args):
 
 
 def _read_record(name):
-    from astropy.io import fits
-
     path, ext = split_name(name)
     try:
-        with fits.open(path) as hdus:
-            chosen = hdus if ext is None else [hdus[extension(ext)]]
-            records = [read_provenance(hdu.header) for hdu in chosen]
+        found = read_records(path)
     except OSError as error:
-        msg = f'--like {name}: cannot be read as FITS: {error.strerror or error}'
+        reason = str(error).removeprefix(f'{path}: ')
+        msg = f'--like {name}: {reason}'
         raise argparse.ArgumentError(None, msg) from error
-    except (KeyError, IndexError) as error:
+    records = [record for i, (key, record) in enumerate(found) if _is_named(ext, i, key)]
+    if not records:
         msg = f'--like {name}: has no extension {ext}'
-        raise argparse.ArgumentError(None, msg) from error
+        raise argparse.ArgumentError(None, msg)
     records = [record for record in records if record]
     if not records:
         msg = f'--like {name}: no header of it has a record of astrodenoise; was it denoised?'
         raise argparse.ArgumentError(None, msg)
     return records[0]
+
+
+def _is_named(ext, number, key):
+    """Whether an image is the one that was named, if one was."""
+    wanted = None if ext is None else extension(ext)
+    if isinstance(wanted, str):
+        return wanted.upper() == key[0].upper()
+    return wanted in (None, number) or wanted == (key[0].upper(), key[1])
 
 
 def _check_model(record, like):

@@ -39,7 +39,7 @@ from astropy.io import fits
 
 import astrodenoise
 from astrodenoise import denoise
-from astrodenoise.core import model_of
+from astrodenoise.preparation import model_of
 from astrodenoise.tiling import fitting_tile, n_tiles
 from astrodenoise.weights import describe, list_models
 

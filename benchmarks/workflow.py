@@ -4,8 +4,8 @@ What it costs to denoise after the stretch instead of before it.
 
 ``python benchmarks/workflow.py`` prints a table.  Scenes of `scenes.py` are denoised while they are
 linear and then stretched, or stretched and then denoised: as floating point, in 16 bits and in 8.
-All are compared with the truth under the same stretch: by how many dB the squared error is smaller than
-that of the noisy frame.
+All are compared with the truth under the same stretch: by how many dB the squared error is smaller
+than that of the noisy frame.
 """
 
 import argparse

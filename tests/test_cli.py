@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from numpy.testing import assert_array_equal
 
 import astrodenoise
-from astrodenoise import argtypes, batch, cli, console, demo, plotting, weights
+from astrodenoise import argtypes, cli, console, demo, frametasks, plotting, weights
 from astrodenoise.cli import main
 from astrodenoise.files import read_frame
 
@@ -197,7 +197,7 @@ def test_existing_residual_stops_before_the_work(tmp_path, frame, monkeypatch):
     def unexpected(*args):
         pytest.fail('the frame was denoised')
 
-    monkeypatch.setattr(batch, '_denoised', unexpected)
+    monkeypatch.setattr(frametasks, '_denoised', unexpected)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits', '--residual', residual) == 1
     assert sorted(os.listdir(tmp_path)) == ['in.fits', 'residual.fits']
 
@@ -242,7 +242,7 @@ def test_unexpected_errors(tmp_path, frame, monkeypatch, capsys, error, line):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(batch, '_denoised', fail)
+    monkeypatch.setattr(frametasks, '_denoised', fail)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 1
     assert capsys.readouterr().err.rstrip() == f'astrodenoise: {frame}: {line}'
 
@@ -271,8 +271,8 @@ def test_verbose_tells_what_was_decided(tmp_path, capsys):
 def test_progress_bar_is_not_for_quiet():
     """Quiet has no progress bar; otherwise tqdm wraps the tiles, on stderr."""
     parse = cli.make_parser().parse_args
-    assert console.make_progress_bar(parse(['denoise', 'a', '-o', 'b', '-q']), 'a') is None
-    bar = console.make_progress_bar(parse(['denoise', 'a', '-o', 'b']), 'a')
+    assert console.make_progress_bar(parse(['evaluate', 'a', 'b', '-q']), 'a') is None
+    bar = console.make_progress_bar(parse(['evaluate', 'a', 'b']), 'a')
     assert list(bar(range(3))) == [0, 1, 2]
     assert bar.keywords['file'] is sys.stderr
 
@@ -286,7 +286,7 @@ def test_interrupt_in_the_work(tmp_path, frame, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, '_denoised', interrupt)
+    monkeypatch.setattr(frametasks, '_denoised', interrupt)
     assert run('denoise', frame, '-o', tmp_path / 'out.fits') == 130
     assert capsys.readouterr().err == 'astrodenoise: interrupted\n'
     assert os.listdir(tmp_path) == ['in.fits']
@@ -376,7 +376,7 @@ def test_gain_and_read_noise_reach_the_function(frame):
     args = cli.make_parser().parse_args(
         ['denoise', 'a', '-o', 'b', '--gain', '1.5', '--read-noise', '6']
     )
-    gain, read_noise = batch._given_noise(read_frame(frame)[0], args)
+    gain, read_noise = frametasks._given_noise(read_frame(frame)[0], args)
     assert gain.unit == 'electron / adu'
     assert gain.value == 1.5
     assert read_noise.unit == 'electron'

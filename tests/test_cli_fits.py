@@ -11,7 +11,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.testing import assert_allclose, assert_array_equal
 
 import astrodenoise
-from astrodenoise import batch
+from astrodenoise import frametasks
 from astrodenoise.cli import main
 
 SHAPE = (72, 96)
@@ -372,7 +372,7 @@ def test_like_what_was_never_denoised(tmp_path, hst, capsys):
     for name, reason in (
         (hst, 'no header of it has a record'),
         (f'{hst}[XYZ]', 'has no extension XYZ'),
-        (tmp_path / 'text', 'cannot be read as FITS'),
+        (tmp_path / 'text', 'is no FITS, XISF, PNG or TIFF file'),
         (tmp_path / 'none.fits', 'No such file'),
     ):
         assert run(hst, tmp_path / 'out.fits', '--like', name) == 2
@@ -580,5 +580,5 @@ def test_nothing_is_held_open(tmp_path, hst, monkeypatch):
         assert os.listdir(tmp_path) == ['flt.fits']
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, '_denoised', look)
+    monkeypatch.setattr(frametasks, '_denoised', look)
     assert run(hst, tmp_path / 'out.fits') == 130

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_array_equal
 
-from astrodenoise import batch, removal, sections, survey
+from astrodenoise import diskframes, frametasks, removal, sections, survey
 from astrodenoise.cli import main
 from astrodenoise.diskframes import DiskPlanes
 
@@ -77,7 +77,7 @@ def test_pieces_give_the_bytes_of_the_whole(kind, options, rng, tmp_path, monkey
     source, outputs = tmp_path / 'in.fits', []
     fits.HDUList(hdus_of(kind, rng)).writeto(source)
     for large in (2**24, 1000):
-        monkeypatch.setattr(batch, 'LARGE', large)
+        monkeypatch.setattr(frametasks, 'LARGE', large)
         output = tmp_path / f'{large}.fits'
         arguments = ['--model', 'fast', '--tile-size', '64', '-q', *options]
         assert main(['denoise', str(source), '-o', str(output), *arguments]) == 0
@@ -98,8 +98,8 @@ def test_what_needs_the_whole_frame_is_done_in_memory(
     name, options, rng, tmp_path, monkeypatch
 ):  # fmt: skip
     fits.HDUList(hdus_of('plain', rng)).writeto(tmp_path / 'in.fits')
-    monkeypatch.setattr(batch, 'LARGE', 1000)
-    monkeypatch.setattr(batch, '_denoised_in_pieces', None)
+    monkeypatch.setattr(frametasks, 'LARGE', 1000)
+    monkeypatch.setattr(diskframes, 'DiskFrame', None)
     monkeypatch.chdir(tmp_path)
     arguments = ['--model', 'fast', '-q', *options]
     assert main(['denoise', 'in.fits', '-o', name, *arguments]) == 0
@@ -108,7 +108,7 @@ def test_what_needs_the_whole_frame_is_done_in_memory(
 
 def test_a_disk_that_is_full_leaves_nothing(rng, tmp_path, monkeypatch, capsys):
     fits.HDUList(hdus_of('plain', rng)).writeto(tmp_path / 'in.fits')
-    monkeypatch.setattr(batch, 'LARGE', 1000)
+    monkeypatch.setattr(frametasks, 'LARGE', 1000)
 
     def full(*_):
         raise OSError(28, 'No space left on device')

@@ -1,11 +1,19 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Tests of reading and writing files: nothing but the chosen image's pixels may change."""
 
+import contextlib
 import errno
 import gzip
+import io
 import logging
 import os
+import struct
+import sys
+import tracemalloc
+import zlib
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from astropy import units as u
@@ -13,9 +21,14 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from numpy.testing import assert_array_equal
 
+from astrodenoise import denoise, read_provenance
 from astrodenoise.atomic import atomic_write
+from astrodenoise.exceptions import AlreadyDenoisedWarning, ClippedWarning
 from astrodenoise.filecontext import FrameError
-from astrodenoise.files import check_output, read_frame, write_frame
+from astrodenoise.files import check_output, read_frame, read_mask_picture, write_frame
+from astrodenoise.pictures import at_depth
+from astrodenoise.provenance import is_denoised
+from helpers import run_python
 
 SHAPE = (40, 56)
 
@@ -567,8 +580,10 @@ def test_pictures(tmp_path, suffix, dtype, colour):
     assert_array_equal(ccd.data, np.moveaxis(pixels, -1, 0) if colour else pixels)
     result = ccd.copy()
     result.data = ccd.data.astype(np.float32) * 1.2 - 5.3
+    outside = np.count_nonzero((result.data < -0.5) | (result.data > top + 0.5))
     for name in ('out.png', 'out.tif'):
-        write_frame(tmp_path / name, result, context)
+        with pytest.warns(ClippedWarning, match=f'{outside} of {pixels.size} pixel values'):
+            write_frame(tmp_path / name, result, context)
         again, _ = read_frame(tmp_path / name)
         assert again.data.dtype == dtype
         assert_array_equal(again.data, np.clip(np.rint(result.data), 0, top))
@@ -601,28 +616,376 @@ def test_floating_point_tiff(tmp_path, pixels):
         write_frame(tmp_path / 'out.png', ccd, context)
 
 
-@pytest.mark.parametrize('name', ['alpha.png', 'palette.png', 'alpha.tif', 'pages.tif', 'int.tif'])
-def test_refused_pictures(tmp_path, name):
-    """Alpha, palettes, pages and other types are refused with advice, never dropped."""
+def refused(name):
+    """Give the arguments with which tifffile or Pillow writes a picture that is refused."""
+    grey, four = np.zeros((8, 9), np.uint8), np.zeros((8, 9, 4), np.uint8)
+    table = np.zeros((3, 256), np.uint16)
+    return {
+        'alpha.tif': (four, {'photometric': 'rgb', 'extrasamples': ['unassalpha']}),
+        'pages.tif': (np.zeros((5, 8, 9), np.uint8), {'photometric': 'minisblack'}),
+        'signed.tif': (grey.astype(np.int32), {'photometric': 'minisblack'}),
+        'half.tif': (grey.astype(np.float16), {'photometric': 'minisblack'}),
+        'cmyk.tif': (four, {'photometric': 'separated'}),
+        'palette.tif': (grey, {'photometric': 'palette', 'colormap': table}),
+        'bilevel.tif': (grey.astype(bool), {'photometric': 'minisblack'}),
+        'lossy.tif': (np.zeros((16, 16), np.uint8), {'compression': 'jpeg'}),
+        'alpha.png': (four, 'RGBA'),
+        'greyalpha.png': (four, 'LA'),
+        'palette.png': (four, 'P'),
+        'bilevel.png': (four, '1'),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('alpha.tif', 'alpha channel; flatten it'),
+        ('pages.tif', '5 pages; take the one'),
+        ('signed.tif', 'type int32'),
+        ('half.tif', 'type float16'),
+        ('cmyk.tif', 'CMYK.*; convert it to RGB'),
+        ('palette.tif', 'palette of colours; convert it to RGB'),
+        ('bilevel.tif', '1 bit.*; go back to the original'),
+        ('lossy.tif', 'JPEG compression.*; go back to the original'),
+        ('alpha.png', 'alpha channel; flatten it'),
+        ('greyalpha.png', 'alpha channel; flatten it'),
+        ('palette.png', 'palette of colours; convert it to RGB'),
+        ('bilevel.png', '1 bit.*; go back to the original'),
+    ],
+)
+def test_refused_pictures(tmp_path, name, reason):
+    """What would lose something is refused by its name with what to do, never dropped."""
     path = tmp_path / name
-    pixels = np.zeros((8, 9, 4), np.uint8)
-    if name == 'alpha.tif':
+    pixels, options = refused(name)
+    if name.endswith('.tif'):
         import tifffile
 
-        tifffile.imwrite(path, pixels, photometric='rgb', extrasamples=['unassalpha'])
-    elif name == 'pages.tif':
-        import tifffile
-
-        tifffile.imwrite(path, np.zeros((5, 8, 9), np.uint8), photometric='minisblack')
-    elif name == 'int.tif':
-        picture(path, np.zeros((8, 9), np.int32))
+        tifffile.imwrite(path, pixels, **options)
     else:
         from PIL import Image
 
-        image = Image.fromarray(pixels)
-        (image if name == 'alpha.png' else image.convert('P')).save(path)
-    with pytest.raises(FrameError, match='save it as grey or RGB'):
+        Image.fromarray(pixels).convert(options).save(path)
+    with pytest.raises(FrameError, match=f'{reason}.*save it as grey or RGB') as caught:
         read_frame(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_jpeg_is_refused_with_advice(tmp_path):
+    """The noise of a JPEG is no longer that of the camera."""
+    from PIL import Image
+
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / 'a.jpg')
+    with pytest.raises(FrameError, match=r'is JPEG.*save it as TIFF with 16 bits'):
+        read_frame(tmp_path / 'a.jpg')
+
+
+TIFF_TYPES = [np.uint8, np.uint16, np.uint32, np.float32, np.float64]
+
+
+@hypothesis.given(
+    dtype=st.sampled_from(TIFF_TYPES),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    colour=st.booleans(),
+    compression=st.sampled_from([None, 'lzw', 'zlib', 'zstd', 'packbits']),
+    tile=st.sampled_from([None, (16, 32)]),
+    planar=st.booleans(),
+    order=st.sampled_from('<>'),
+    bigtiff=st.booleans(),
+)
+def test_tiff_of_every_make(tmp_path_factory, dtype, size, colour, compression, tile, planar,
+                            order, bigtiff):  # fmt: skip
+    """Any layout gives the same frame, and what we write has the same pixels elsewhere."""
+    import tifffile
+
+    folder = tmp_path_factory.mktemp('tiff')
+    rng = np.random.default_rng(1)
+    shape = (3, *size) if colour else size
+    values = rng.random(shape) * (2 if np.dtype(dtype).kind == 'f' else np.iinfo(dtype).max)
+    data = values.astype(dtype)
+    interleaved = colour and not planar
+    tifffile.imwrite(
+        folder / 'in.tif',
+        np.moveaxis(data, 0, -1) if interleaved else data,
+        photometric='rgb' if colour else 'minisblack',
+        planarconfig=('separate' if planar else 'contig') if colour else None,
+        compression=compression, tile=tile, byteorder=order, bigtiff=bigtiff,
+        metadata=None, iccprofile=b'profile of a camera', description='M 51',
+    )  # fmt: skip
+    ccd, context = read_frame(folder / 'in.tif')
+    assert ccd.data.dtype == dtype
+    assert context.channels == ('joint' if colour else None)
+    assert_array_equal(ccd.data, data)
+    write_frame(folder / 'out.tif', ccd, context)
+    with tifffile.TiffFile(folder / 'out.tif') as file:
+        assert file.is_bigtiff == bigtiff
+        assert file.pages[0].dtype == dtype
+        assert_array_equal(file.pages[0].asarray(), np.moveaxis(data, 0, -1) if colour else data)
+        assert file.pages[0].iccprofile == b'profile of a camera'
+        assert file.pages[0].description == 'M 51'
+
+
+def test_what_tiff_says_beside_its_pixels(tmp_path, rng):
+    """Resolution, turning, texts in any script, XMP and white point come out as they went in."""
+    import tifffile
+
+    tags = [
+        (274, 3, 1, 6, True),
+        (315, 2, 0, 'E. Hubble', True),
+        (33432, 2, 0, 'Žofia'.encode() + b'\0', True),
+        (318, 5, 2, (3127, 10000, 329, 1000), True),
+        (700, 1, 11, b'<x:xmpmeta>', True),
+        (34665, 4, 1, 0, True),  # of a folder that is not there
+    ]
+    tifffile.imwrite(
+        tmp_path / 'in.tif', rng.integers(0, 99, SHAPE, dtype=np.uint16), metadata=None,
+        description='Žižkov'.encode(), resolution=((300, 1), (301, 2)), resolutionunit=3,
+        extratags=tags,
+    )  # fmt: skip
+    ccd, context = read_frame(tmp_path / 'in.tif')
+    write_frame(tmp_path / 'out.tif', ccd, context)
+    with (
+        tifffile.TiffFile(tmp_path / 'in.tif') as old,
+        tifffile.TiffFile(tmp_path / 'out.tif') as new,
+    ):
+        old, new = old.pages[0].tags, new.pages[0].tags
+        for code in (270, 274, 282, 283, 296, 315, 318, 700, 33432):
+            assert new[code].value == old[code].value, code
+        assert new[305].value == 'astrodenoise'
+
+
+@pytest.mark.parametrize('dtype', TIFF_TYPES)
+def test_strength_zero_changes_no_pixel(tmp_path, rng, dtype):
+    """Through the whole of the denoiser, in colour; nothing is rescaled."""
+    top = 1 if np.dtype(dtype).kind == 'f' else np.iinfo(dtype).max
+    pixels = (rng.normal(0.3, 0.01, (48, 64, 3)) * top).astype(dtype)
+    for name in ('a.tif', 'a.png') if pixels.dtype.itemsize < 2 else ('a.tif',):
+        ccd, context = read_frame(picture(tmp_path / name, pixels))
+        write_frame(tmp_path / f'out_{name}', denoise(ccd, strength=0), context)
+        assert_array_equal(read_frame(tmp_path / f'out_{name}')[0].data, np.moveaxis(pixels, -1, 0))
+
+
+def test_white_is_zero(tmp_path, rng):
+    """A negative is read as what it shows."""
+    import tifffile
+
+    data = rng.integers(0, 65535, SHAPE, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / 'in.tif', data, photometric='miniswhite', metadata=None)
+    assert_array_equal(read_frame(tmp_path / 'in.tif')[0].data, 65535 - data)
+
+
+def test_preview_beside_the_picture(tmp_path, rng):
+    """A small copy in the same file is no second page; it is not kept, it shows the noise."""
+    import tifffile
+
+    data = rng.integers(0, 65535, SHAPE, dtype=np.uint16)
+    with tifffile.TiffWriter(tmp_path / 'in.tif') as file:
+        file.write(data, metadata=None)
+        file.write(data[::4, ::4], subfiletype=1, metadata=None)
+    ccd, context = read_frame(tmp_path / 'in.tif')
+    write_frame(tmp_path / 'out.tif', ccd, context)
+    with tifffile.TiffFile(tmp_path / 'out.tif') as file:
+        assert len(file.pages) == 1
+        assert_array_equal(file.pages[0].asarray(), data)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_record_in_a_picture(tmp_path, suffix):
+    """The record of the denoising is in the picture, once per run, and warns of a second one."""
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).normal(30000, 300, (64, 80)).astype(np.uint16)
+    path = picture(tmp_path / f'in{suffix}', pixels)
+    ccd, context = read_frame(path)
+    assert not is_denoised(ccd)
+    clean = denoise(ccd, strength=0.5)
+    for other in ('.png', '.tif'):
+        write_frame(tmp_path / f'once{other}', clean, context)
+        once, again = read_frame(tmp_path / f'once{other}')
+        with Image.open(tmp_path / f'once{other}') as image:
+            text = image.text['astrodenoise'] if other == '.png' else image.tag_v2[37395]
+        assert 'strength=0.5' in text
+        assert read_provenance(once)['strength'] == 0.5
+        assert read_provenance(once) == read_provenance(clean)
+        with pytest.warns(AlreadyDenoisedWarning):
+            twice = denoise(once, strength=0.25)
+        write_frame(tmp_path / f'twice{other}', twice, again)
+        records = read_provenance(read_frame(tmp_path / f'twice{other}')[0], every=True)
+        assert [record['strength'] for record in records] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize('names', [('in.png', 'out.tif'), ('in.tif', 'out.png')])
+def test_profile_goes_from_one_kind_to_the_other(tmp_path, names):
+    """The ICC profile is that of the colours, whatever the file."""
+    import tifffile
+    from PIL import Image, ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    pixels = np.random.default_rng(1).integers(0, 255, (*SHAPE, 3), dtype=np.uint8)
+    source, target = (tmp_path / name for name in names)
+    if source.suffix == '.png':
+        Image.fromarray(pixels).save(source, icc_profile=profile)
+    else:
+        tifffile.imwrite(source, pixels, photometric='rgb', iccprofile=profile)
+    write_frame(target, *read_frame(source))
+    with Image.open(target) as image:
+        assert image.info['icc_profile'] == profile
+        assert_array_equal(np.asarray(image), pixels)
+
+
+def test_interlaced_colour_of_16_bits(tmp_path):
+    """Both bytes of a sample are read where the rows of a PNG are interlaced, too."""
+    data = np.random.default_rng(4).integers(0, 65535, (3, 13, 9), dtype=np.uint16)
+    path = tmp_path / 'in.png'
+    path.write_bytes(interlaced_png(data))
+    assert_array_equal(read_frame(path)[0].data, data)
+
+
+def interlaced_png(data):
+    """Write (3, H, W) of 16 bits as PNG in seven passes."""
+    height, width = data.shape[1:]
+    rows = b''
+    for y, x, down, right in ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4),
+                              (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)):  # fmt: skip
+        part = np.moveaxis(data[:, y::down, x::right], 0, -1).astype('>u2')
+        rows += b''.join(b'\0' + row.tobytes() for row in part if row.size)
+    head = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 1)
+    chunks = [(b'IHDR', head), (b'IDAT', zlib.compress(rows)), (b'IEND', b'')]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'depth', 'new', 'top'),
+    [
+        (np.uint8, '16', np.uint16, 65535),
+        (np.uint8, '32f', np.float32, 1),
+        (np.uint16, '32f', np.float32, 1),
+        (np.uint32, '32f', np.float32, 1),
+        (np.uint16, '16', np.uint16, 65535),
+        (np.float32, '32f', np.float32, None),
+    ],
+)
+def test_greater_depth(tmp_path, dtype, depth, new, top):
+    """The range of the old depth becomes that of the new one; floating point stays as it is."""
+    greatest = 1.5 if top is None else np.iinfo(dtype).max
+    pixels = np.linspace(0, greatest, 40 * 50).reshape(40, 50).astype(dtype)
+    ccd, context = read_frame(picture(tmp_path / 'in.tif', pixels))
+    write_frame(tmp_path / 'out.tif', ccd, at_depth(context, depth))
+    data = read_frame(tmp_path / 'out.tif')[0].data
+    assert data.dtype == new
+    factor = 1 if top is None else top / greatest
+    np.testing.assert_allclose(data, pixels * factor, rtol=1e-6)
+
+
+def test_less_depth_is_refused(tmp_path):
+    """Depth is kept or raised; FITS needs none."""
+    _, context = read_frame(picture(tmp_path / 'in.tif', np.zeros(SHAPE, np.float32)))
+    with pytest.raises(FrameError, match='float32, more than --depth 16'):
+        at_depth(context, '16')
+    fits.PrimaryHDU(np.zeros(SHAPE, np.float32)).writeto(tmp_path / 'in.fits')
+    with pytest.raises(FrameError, match='FITS is always written as floating point'):
+        at_depth(read_frame(tmp_path / 'in.fits')[1], '32f')
+    _, context = read_frame(picture(tmp_path / 'in.png', np.zeros(SHAPE, np.uint8)))
+    with pytest.raises(FrameError, match='no floating point'):
+        check_output(tmp_path / 'out.png', at_depth(context, '32f'))
+    deep = picture(tmp_path / 'deep.tif', np.zeros(SHAPE, np.uint32))
+    with pytest.raises(FrameError, match='16 bits at most'):
+        check_output(tmp_path / 'out.png', read_frame(deep)[1])
+
+
+def test_values_beyond_the_range_are_kept_as_floating_point(tmp_path, recwarn):
+    """Nothing is clipped, and nothing said, where the file holds all values."""
+    ccd, context = read_frame(picture(tmp_path / 'in.tif', np.full(SHAPE, 65000, np.uint16)))
+    ccd.data = ccd.data.astype(np.float32) * 1.1 - np.float32(1.25)
+    write_frame(tmp_path / 'out.tif', ccd, at_depth(context, '32f'))
+    again = read_frame(tmp_path / 'out.tif')[0].data
+    np.testing.assert_allclose(again, ccd.data / 65535, rtol=1e-6)
+    assert again.max() > 1
+    assert not recwarn
+
+
+def test_32_bits_are_clipped_to_their_own_range(tmp_path):
+    """The greatest 32-bit number has no neighbour above it in floating point of that size."""
+    ccd, context = read_frame(picture(tmp_path / 'in.tif', np.zeros((1, 4), np.uint32)))
+    ccd.data = np.float32([[-5, 2.0**32, 2.0**33, 7]])
+    with pytest.warns(ClippedWarning, match='3 of 4'):
+        write_frame(tmp_path / 'out.tif', ccd, context)
+    assert_array_equal(read_frame(tmp_path / 'out.tif')[0].data, [[0, 2**32 - 1, 2**32 - 1, 7]])
+
+
+def test_mask_from_a_picture(tmp_path):
+    """White is 1 in every depth, floating point is taken as it is."""
+    for dtype in TIFF_TYPES:
+        top = np.iinfo(dtype).max if np.dtype(dtype).kind == 'u' else 1
+        path = picture(tmp_path / f'{np.dtype(dtype)}.tif', np.full(SHAPE, top, dtype))
+        assert_array_equal(read_mask_picture(path, SHAPE, option='--star-mask'), 1)
+
+
+def huge_png():
+    """Give a PNG that declares 60000 x 60000 pixels and holds none."""
+    return interlaced_png(np.zeros((3, 1, 1), np.uint16)).replace(
+        struct.pack('>II', 1, 1), struct.pack('>II', 60000, 60000), 1
+    )
+
+
+def huge_tiff(**options):
+    """Give a TIFF that declares 60000 x 60000 pixels and holds 100."""
+    import tifffile
+
+    file = io.BytesIO()
+    data = np.zeros((100, 1), np.uint16)
+    tifffile.imwrite(file, data, rowsperstrip=100, metadata=None, **options)
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        for code in (256, 257, 278):
+            tag = tiff.pages[0].tags[code]
+            place, code = tag.valueoffset, {'SHORT': '<H', 'LONG': '<I'}[tag.dtype.name]
+            content = bytearray(file.getvalue())
+            content[place : place + struct.calcsize(code)] = struct.pack(code, 60000)
+            file.seek(0)
+            file.write(content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('name', 'make'),
+    [
+        ('in.png', huge_png),
+        ('in.tif', huge_tiff),
+        ('in.tif', lambda: huge_tiff(compression='zlib')),
+        ('in.tif', lambda: huge_tiff(compression='lzw')),
+    ],
+)
+def test_declared_size_takes_no_memory(tmp_path, name, make):
+    """A picture of 7 GB by its header and of a few bytes in truth is damaged, at once."""
+    path = tmp_path / name
+    path.write_bytes(make())
+    tracemalloc.start()
+    with pytest.raises(FrameError, match=r'cannot be read as (PNG|TIFF).*are there'):
+        read_frame(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_cut_and_damaged_pictures(tmp_path, rng, suffix):
+    """Wherever a picture is cut, one error names the file; other bytes never do worse."""
+    source = picture(tmp_path / f'in{suffix}', rng.integers(0, 255, SHAPE, dtype=np.uint8))
+    content, path = source.read_bytes(), tmp_path / f'bad{suffix}'
+    for stop in range(20, len(content) - 20, 97):
+        path.write_bytes(content[:stop])
+        with pytest.raises(FrameError, match='cannot be read as'):
+            read_frame(path)
+    for _ in range(150):
+        changed_bytes = bytearray(content)
+        for place in rng.integers(8, len(content), 4):
+            changed_bytes[place] = rng.integers(256)
+        path.write_bytes(changed_bytes)
+        with contextlib.suppress(FrameError):
+            read_frame(path)
 
 
 def test_picture_has_no_extensions(tmp_path):
@@ -636,9 +999,33 @@ def test_picture_has_no_extensions(tmp_path):
 def test_missing_library(tmp_path, monkeypatch, module, name):
     """The error says what to install."""
     path = picture(tmp_path / name, np.zeros(SHAPE, np.uint8))
-    monkeypatch.setitem(__import__('sys').modules, module, None)
-    with pytest.raises(FrameError, match='pip install'):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(FrameError, match=r"pip install 'astrodenoise\[images\]'"):
         read_frame(path)
+
+
+def test_missing_codecs(tmp_path):
+    """Without imagecodecs deflated TIFF is read and written; LZW says what to install."""
+    import tifffile
+
+    for compression in ('lzw', 'zlib'):
+        path = tmp_path / f'{compression}.tif'
+        tifffile.imwrite(path, np.zeros((90, 80), np.uint16), compression=compression)
+    code = """
+import sys
+sys.modules['imagecodecs'] = None
+from astrodenoise.files import read_frame, write_frame
+folder = sys.argv[1]
+write_frame(f'{folder}/out.tif', *read_frame(f'{folder}/zlib.tif'))
+print(read_frame(f'{folder}/out.tif')[0].shape)
+try:
+    read_frame(f'{folder}/lzw.tif')
+except OSError as error:
+    print(error)
+"""
+    shape, error = run_python(code, str(tmp_path)).splitlines()
+    assert shape == '(90, 80)'
+    assert error.endswith("LZW compression needs imagecodecs: pip install 'astrodenoise[images]'")
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch, tmp_path):

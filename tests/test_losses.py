@@ -217,6 +217,7 @@ def batch(n_tiles=2, n_planes=1):
         weight=torch.ones_like(target),
         stars=disc().expand(n_tiles, -1, -1, -1),
         clean=10 * normal(),
+        own=torch.zeros(target.shape[:2]),
     )
     return 0.5 * normal(), 0.1 * normal(), tiles
 

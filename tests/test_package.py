@@ -29,23 +29,25 @@ PYPROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
 FLOORS = (
     {'exceptions', '_config', '_version'},
     {
-        *('background', 'cells', 'correlation', 'errormap', 'estimate', 'features', 'frames'),
-        *('limit', 'model', 'noise', 'noisemodel', 'options', 'products', 'provenance', 'tiling'),
-        *('devices', 'known', 'marks', 'noisemap', 'panels', 'pieces', 'sections', 'sigmaplane'),
-        *('survey', 'validity'),
+        *('background', 'cells', 'controls', 'correlation', 'devices', 'errormap', 'estimate'),
+        *('features', 'frames', 'known', 'limit', 'marks', 'model', 'noise', 'noisemap'),
+        *('noisemodel', 'options', 'panels', 'pieces', 'products', 'provenance', 'sections'),
+        *('sigmaplane', 'survey', 'tiling', 'validity'),
     },
     {
         *('arguments', 'argtypes', 'atomic', 'companions', 'console', 'filecontext', 'files'),
-        *('fitsfiles', 'fitslayouts', 'fitswriter', 'inject', 'pictures', 'plotting'),
-        *('manifest', 'measures', 'mosaic', 'protection', 'quality', 'starmask', 'trainedrange'),
-        *('weightmap', 'weights'),
-        *('controls', 'iccprofiles', 'psfmodel', 'xisffiles'),
+        *('fitsfiles', 'fitslayouts', 'fitswriter', 'inject', 'manifest', 'measures', 'mosaic'),
+        *('noisefield', 'noisefiles', 'pictures', 'plotting', 'progress', 'protection'),
+        *('psfmodel', 'quality', 'starmask', 'tiffpictures', 'trainedrange', 'weightmap'),
+        *('weights', 'xisfblocks', 'xisffiles', 'xisfheader', 'xisfkeywords'),
     },
-    {'diskframes', 'engine', 'lazy', 'removal', 'training'},
+    {'diskframes', 'engine', 'lazy', 'preparation', 'removal', 'training'},
     {'core'},
     {
-        *('batch', 'demo', 'evaluation', 'jobs', 'report', 'resume', 'scaleout', 'settings'),
-        *('blending', 'preview', 'reportpage', 'trustcheck'),
+        *('batch', 'blending', 'demo', 'evaluation', 'frametasks', 'jobs', 'preview', 'report'),
+        *('reportchecks', 'reportdata', 'reportfigures', 'reportpage', 'reportpicture'),
+        *('reportpixels', 'reportquestions', 'reporttables', 'resume', 'scaleout', 'settings'),
+        *('trustbins', 'trustcheck', 'trustplot', 'trustresult'),
     },
     {'commands'},
     {'cli'},
@@ -253,7 +255,7 @@ def test_training_runs_on_torch_and_scipy_alone():
 def test_imports_are_declared():
     declared = PYPROJECT['project']['dependencies']
     extras = PYPROJECT['project']['optional-dependencies']
-    optional = [line for extra in ('dask', 'pictures', 'train') for line in extras[extra]]
+    optional = [line for extra in ('dask', 'images', 'pictures', 'train') for line in extras[extra]]
     required, optional = (
         {re.match('[a-z-]+', line).group() for line in lines} for lines in (declared, optional)
     )

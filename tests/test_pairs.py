@@ -316,7 +316,7 @@ def test_exposures_with_noise_of_their_own_are_pairs_when_asked_for(folder):
 
 def measured_shift(noisy, clean, valid=None):
     good = np.ones(noisy.shape, bool) if valid is None else valid
-    return registration._measure_shift(noisy, clean, good, registration.POINT)
+    return registration.measure_shift(noisy, clean, good)
 
 
 @pytest.mark.parametrize('shift', [(0, 0), (0.2, -0.1), (0.5, 0.5), (-0.7, 0.3), (3.3, -5.4)])
@@ -395,7 +395,7 @@ def test_good_pairs_pass(seed, width, n):
 
 
 def real_frame(shared_data, name):
-    data, _ = module._read_frame(shared_data / 'train' / 'real_sao_bulge' / f'{name}.fits.fz')
+    data, _ = module.read_planes(shared_data / 'train' / 'real_sao_bulge' / f'{name}.fits.fz')
     return np.asarray(data[0], float)
 
 

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 import astrodenoise
 from astrodenoise import denoise, read_provenance, residual
-from astrodenoise.provenance import is_denoised
+from astrodenoise.provenance import is_denoised, read_residual_of
 
 SHAPE = (48, 64)
 
@@ -67,20 +67,33 @@ def test_a_residual_says_what_it_is_of(ccd):
     clean = denoise(ccd)
     removed = residual(ccd, clean)
     cards = [str(card) for card in removed.meta.cards]
-    assert cards[:-2] == [str(card) for card in ccd.meta.cards]
-    assert list(removed.meta['HISTORY'])[-2:] == [
+    n_before = len(ccd.meta)
+    assert cards[:n_before] == [str(card) for card in ccd.meta.cards]
+    assert list(removed.meta['HISTORY'])[1:3] == [
         'residual: the frame minus its denoised version',
         f'of {clean.meta["DENOISE"]}',
     ]
+    assert all(card.startswith('HISTORY residual ') for card in cards[n_before + 2 :])
     assert not is_denoised(removed)
     assert read_provenance(removed) == {}
+    record = read_residual_of(removed.meta)
+    frame = record.pop('frame')
+    assert record == read_provenance(clean)
+    # of pixels alone, however they are stored
+    ccd.data = ccd.data.astype('>f4')
+    ccd.meta['OBJECT'] = 'M 101'
+    assert read_residual_of(residual(ccd, clean).meta)['frame'] == frame
+    ccd.data[0, 0] += 1
+    assert read_residual_of(residual(ccd, clean).meta)['frame'] != frame
 
 
 def test_in_a_dict_it_is_a_string(data, tmp_path):
     ccd = CCDData(data, unit='adu', meta={'OBJECT': 'M 51'})
     clean = denoise(ccd)
     removed = residual(ccd, clean)
-    assert removed.meta == {'OBJECT': 'M 51', 'RESIDUAL': f'of {clean.meta["DENOISE"]}'}
+    assert set(removed.meta) == {'OBJECT', 'RESIDUAL', 'RESIDREC'}
+    assert removed.meta['RESIDUAL'] == f'of {clean.meta["DENOISE"]}'
+    assert read_residual_of(removed.meta).items() >= read_provenance(clean).items()
     removed.write(tmp_path / 'residual.fits')
     assert fits.getval(tmp_path / 'residual.fits', 'RESIDUAL') == removed.meta['RESIDUAL']
 

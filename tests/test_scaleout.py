@@ -442,14 +442,14 @@ def test_resume_over_a_truncated_output(tmp_path, capsys):
 
 
 def test_resume_of_a_picture(tmp_path, capsys):
-    """A picture has no record: it is skipped when it exists, and that is said."""
+    """A picture is skipped for its record, not for being there."""
     from PIL import Image
 
     source, out = tmp_path / 'in.png', tmp_path / 'out.png'
     Image.fromarray(np.full((SIZE, SIZE), 9, np.uint8)).save(source)
     out.write_bytes(b'anything')
-    assert run(source, '-o', out, '--resume') == 0
-    assert 'a picture has no record' in capsys.readouterr().out
+    assert run(source, '-o', out, '--resume') == 1
+    assert 'exists and is no PNG file that can be used' in capsys.readouterr().err
 
 
 # Manifests

@@ -7,9 +7,16 @@ from pathlib import Path
 
 from astrodenoise.arguments import add_denoise as add_arguments
 from astrodenoise.atomic import remove_stale
-from astrodenoise.commands.status import DONE, SOME_FAILED
-from astrodenoise.console import above_bars, make_progress_bar, show_warnings, tell
-from astrodenoise.manifest import kept
+from astrodenoise.commands.status import DONE, INTERRUPTED, SOME_FAILED
+from astrodenoise.console import above_bars, show_warnings, tell
+from astrodenoise.manifest import STATUSES, kept
+from astrodenoise.progress import (
+    PixelBar,
+    counted_files,
+    events_to,
+    tell_event,
+    warnings_in,
+)
 
 __all__ = ['HELP', 'NAME', 'add_arguments', 'run']
 
@@ -49,16 +56,24 @@ def run(args):
     )
     if args.shard is not None:
         jobs = batch.shard(jobs, *args.shard)
-    failed = 0
-    with contextlib.closing(_outcomes(jobs, args)) as outcomes:
-        for outcome in kept(outcomes, args.manifest):
-            failed += outcome.status == 'failed'
-            with above_bars():
-                sys.stderr.write(outcome.said)
-                _report(args, outcome)
-    if failed and len(jobs) > 1:
-        tell(f'{failed} of {len(jobs)} files failed')
-    return SOME_FAILED if failed else DONE
+    counts, status = dict.fromkeys(STATUSES, 0), SOME_FAILED
+    with events_to(sys.stdout if args.json else None):
+        try:
+            with contextlib.closing(_outcomes(jobs, args)) as outcomes:
+                for outcome in kept(outcomes, args.manifest):
+                    counts[outcome.status] += 1
+                    with above_bars():
+                        sys.stderr.write(outcome.said)
+                        _report(args, outcome)
+            status = SOME_FAILED if counts['failed'] else DONE
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            raise
+        finally:
+            tell_event('end', **counts, status=status)
+    if counts['failed'] and len(jobs) > 1:
+        tell(f'{counts["failed"]} of {len(jobs)} files failed')
+    return status
 
 
 def _outcomes(jobs, args):
@@ -69,8 +84,11 @@ def _outcomes(jobs, args):
     _remove_stale(folders)  # of a run that was killed
     if args.workers is None and args.scheduler is None:
         for job in jobs:
-            bar = make_progress_bar(args, Path(job.source).name)
-            yield run_job(job, args, progress_bar=bar)
+            tell_event('start', file=job.source, output=str(job.target))
+            bar = None if args.quiet else PixelBar(job.source, Path(job.source).name)
+            with contextlib.nullcontext() if bar is None else contextlib.closing(bar):
+                outcome = run_job(job, args, progress_bar=bar)
+            yield outcome
     elif jobs:
         try:
             yield from _on_cluster(jobs, args)
@@ -83,11 +101,10 @@ def _on_cluster(jobs, args):
 
     if args.scheduler is not None:
         jobs, args = scaleout.everywhere(jobs, args)
-    bar = make_progress_bar(args, 'denoise', unit='file') or (lambda outcomes, **_: outcomes)
     with scaleout.connect(args, len(jobs)) as (client, threads):
         outcomes = scaleout.run_jobs(jobs, args, client, threads=threads)
         with contextlib.closing(outcomes):
-            yield from bar(outcomes, total=len(jobs))
+            yield from counted_files(outcomes, len(jobs), quiet=args.quiet)
 
 
 def _remove_stale(folders):
@@ -96,10 +113,23 @@ def _remove_stale(folders):
 
 
 def _report(args, outcome):
+    """Tell what became of a file."""
+    for name, message in warnings_in(outcome.said):  # of a worker
+        tell_event('warning', file=name, message=message)
+    what = {'file': outcome.input, 'output': outcome.output, 'seconds': outcome.seconds}
+    if outcome.status == 'done':
+        rate = (outcome.megapixels or 0) / max(outcome.seconds, 1e-3)
+        what |= {'megapixels': outcome.megapixels, 'mpx_per_s': round(rate, 3)}
+        what |= {'images': list(outcome.images), 'note': outcome.note.strip()}
+    elif outcome.status == 'skipped':
+        what['note'] = outcome.note
+    else:
+        what['reason'] = outcome.reason
+    tell_event(outcome.status, **what)
     if args.quiet or outcome.status == 'failed':
         return
     if outcome.status == 'skipped':
-        print(f'{outcome.input}: skipped, {outcome.note}', flush=True)
+        text = f'{outcome.input}: skipped, {outcome.note}'
     else:
         text = f'{outcome.input} -> {outcome.output}  {outcome.seconds:.1f} s{outcome.note}'
-        print(text, flush=True)
+    print(text, flush=True, file=sys.stderr if args.json else sys.stdout)

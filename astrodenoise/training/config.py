@@ -39,6 +39,9 @@ class DataConfig:
     pair_share : float
         How often a pair, or a scene with real noise, is shown with that noise; else noise is added
         to its clean frame.
+    real_share : float
+        Share of the tiles that come from pairs and scenes with real noise; 0: as many as there are
+        of them among the scenes.
     seed : int
         Of scenes, noise and order.
     round_scenes : int
@@ -61,6 +64,7 @@ class DataConfig:
     noise: str = ''
     noise2noise: bool = False
     pair_share: float = 0.5
+    real_share: float = 0.0
     seed: int = 1
     round_scenes: int = 32
     validation_scenes: int = 24

@@ -21,7 +21,8 @@ FULL_PRECISION = ('first.', 'last.', 'condition.')  # what runs in float32 is ke
 
 
 def export_weights(
-    folder, path, *, version, metrics=None, licence='BSD-3-Clause', n_scenes=0, n_range=200
+    folder, path, *, version, metrics=None, licence='BSD-3-Clause', n_scenes=0, n_range=200,
+    extra=None,
 ):
     """
     Write the averaged weights of a checkpoint with their card.
@@ -41,7 +42,10 @@ def export_weights(
     n_scenes : int, optional
         Held-out scenes on which the predicted errors are calibrated; 0 leaves them as they are.
     n_range : int, optional
-        Frames that tell the trained range; with ``n_scenes`` 0 none is measured.
+        Frames that tell the trained range; with ``n_scenes`` 0 none is measured, with ``n_range`` 0
+        neither.
+    extra : dict, optional
+        More entries of the card, or others in place of these.
 
     Returns
     -------
@@ -89,6 +93,7 @@ def export_weights(
     }
     if n_scenes:
         card |= _measured(state['config'], tensors, n_scenes, n_range)
+    card |= extra or {}
     return save_weights(path, tensors, ModelConfig(**config['model']), card)
 
 
@@ -98,7 +103,7 @@ def _measured(config, tensors, n_scenes, n_range):
     network = ResUNet(config.model)
     network.load_state_dict({name: value.float() for name, value in tensors.items()})
     errors = measure_errors(network.eval(), config, n_scenes=n_scenes)
-    return {
-        'calibration': {**calibration_table(errors), 'scenes': n_scenes},
-        'trained_range': trained_range(config, n_scenes=n_range),
-    }
+    found = {'calibration': {**calibration_table(errors), 'scenes': n_scenes}}
+    if n_range:
+        found['trained_range'] = trained_range(config, n_scenes=n_range)
+    return found

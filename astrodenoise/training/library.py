@@ -20,6 +20,7 @@ __all__ = [
     'Library',
     'Scene',
     'make_library',
+    'mixed_library',
     'recipe',
     'simulate',
     'split_by_scene',
@@ -55,6 +56,8 @@ class Scene:
         Star masks (255 in a core) for the exposures of ``STAR_EXPOSURES``.
     drawn : dict or None
         What `simulate` draws it from, for simulated scenes.
+    own : float
+        Variance of the noise that ``image`` has of its own, in units of that of ``noisy``.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Scene:
     valid: np.ndarray | None = None
     stars: np.ndarray | None = None
     drawn: dict | None = None
+    own: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,8 @@ def _real(data, n_planes):
         if not pairs:
             msg = f'no pair in {data.pairs!r} has {n_planes} planes: set [model] planes to theirs'
             raise ValueError(msg)
-        scenes += [scene for pair in pairs for scene in _pair_scenes(pair, data.tile_size)]
+        unit = min(128, data.tile_size)
+        scenes += [s for pair in pairs for s in _pair_scenes(pair, data.tile_size, unit)]
         sources |= {'pairs': len(pairs)}
     if data.noise:
         noise = list(_noise_scenes(data, n_planes))
@@ -210,7 +215,7 @@ def _noise_scenes(data, n_planes):
         yield Scene(f'noise-{name}', image, noisy=image + noise, valid=valid[None])
 
 
-def _pair_scenes(pair, tile_size):
+def _pair_scenes(pair, tile_size, unit):
     """Cut a pair into scenes: real noise as it is, and synthetic noise on the clean frame."""
     if min(pair.noisy.shape[-2:]) < tile_size:
         msg = (
@@ -223,9 +228,9 @@ def _pair_scenes(pair, tile_size):
     brightest = OWN_NOISE / max(pair.cleanness, 1e-6)
     stack = np.concatenate([pair.noisy, pair.clean, pair.valid.astype(np.float32)])
     size = max(512, tile_size)
-    for crop in crops(stack, size=size, smallest=tile_size, unit=min(128, tile_size)):
+    for crop in crops(stack, size=size, smallest=tile_size, unit=unit):
         noisy, clean, valid = np.split(crop, 3)
-        yield Scene(pair.name, clean, brightest=brightest, noisy=noisy, valid=valid > 0)
+        yield Scene(pair.name, clean, brightest, noisy, valid > 0, own=pair.own)
 
 
 def _divide(scenes):
@@ -288,3 +293,30 @@ def make_library(config, *, n_threads=2):
             log.info('star masks by photutils %s', photutils.__version__)
             scenes, held_out = (list(pool.map(with_stars, part)) for part in (scenes, held_out))
     return Library(scenes, held_out, {'simulated': data.scenes, **sources})
+
+
+def mixed_library(config, pairs, *, n_threads=2):
+    """
+    Put pairs that are read already beside simulated scenes, for fine-tuning.
+
+    Parameters
+    ----------
+    config : `astrodenoise.training.config.TrainingConfig`
+        What is trained; its folders are not looked at.
+    pairs : list of `astrodenoise.training.pairs.Pair`
+        What nothing of is held out any more.
+    n_threads : int, optional
+        Scenes drawn at once.
+
+    Returns
+    -------
+    library : `Library`
+        Simulated scenes alone are held out.
+    """
+    data, n_planes = config.data, config.model.planes
+    with ThreadPoolExecutor(n_threads) as pool:
+        scenes = _simulated(data.scenes, data, data.seed, n_planes, pool)
+        seed = VALIDATION_SEED + data.seed
+        held_out = _simulated(data.validation_scenes, data, seed, n_planes, pool)
+    scenes += [scene for pair in pairs for scene in _pair_scenes(pair, data.tile_size, 2)]
+    return Library(scenes, held_out, {'simulated': data.scenes, 'pairs': len(pairs)})

@@ -233,7 +233,7 @@ def total_variation_loss(error, weight, stars):
     return (dy.sum() + dx.sum()) / error.numel()
 
 
-def calibration_loss(log_s, error, weight):
+def calibration_loss(log_s, error, weight, own=0.0):
     """
     Negative log-likelihood of the error under a Gaussian of width s; r itself gets no gradient.
 
@@ -245,13 +245,16 @@ def calibration_loss(log_s, error, weight):
         Logarithm of the network's expected error in units of sigma.
     error, weight : `torch.Tensor`, (B, P, H, W)
         Errors and what each pixel counts.
+    own : `torch.Tensor`, (B, P, 1, 1), or float, optional
+        Variance of the target's own noise, which is in the errors, too.
 
     Returns
     -------
     loss : `torch.Tensor`, ()
         Mean over all pixels.
     """
-    likelihood = 0.5 * error.detach() ** 2 * torch.exp(-2 * log_s) + log_s
+    variance = torch.exp(2 * log_s) + own
+    likelihood = 0.5 * (error.detach() ** 2 / variance + torch.log(variance))
     return torch.mean(weight * likelihood)
 
 
@@ -276,7 +279,7 @@ def composite_loss(r, log_s, tiles, config):
         The terms before their weights: 'pixel', 'ssim', 'brightness', 'tv', 'calibration', and
         'mse', the mean squared error whatever the pixel-wise term is.
     """
-    error, weight = r - tiles.target, tiles.weight
+    error, weight, own = r - tiles.target, tiles.weight, tiles.own[:, :, None, None]
     order = 1 if config.pixel == 'l1' else 2
     terms = {
         'pixel': (
@@ -288,7 +291,7 @@ def composite_loss(r, log_s, tiles, config):
         'ssim': (config.beta, lambda: ssim_loss(tiles.clean - error, tiles.clean, weight)),
         'brightness': (config.gamma, lambda: brightness_loss(error, weight, tiles.stars)),
         'tv': (config.delta, lambda: total_variation_loss(error, weight, tiles.stars)),
-        'calibration': (config.calibration, lambda: calibration_loss(log_s, error, weight)),
+        'calibration': (config.calibration, lambda: calibration_loss(log_s, error, weight, own)),
     }
     loss, parts = 0.0, {}
     for name, (factor, term) in terms.items():

@@ -98,7 +98,7 @@ def write_pack(path, library, *, largest=LARGEST):
                         np.lib.format.write_array(file, np.ascontiguousarray(array))
                 written.append({
                     'name': scene.name, 'brightest': scene.brightest, 'held out': validation,
-                    'drawn': scene.drawn,
+                    'drawn': scene.drawn, 'own': scene.own,
                 })  # fmt: skip
                 # the next scene may be half as large again, and the index comes last
                 if 2.5 * archive.start_dir - 1.5 * before + 1000 * len(written) > largest:
@@ -142,6 +142,7 @@ def _read_scene(archive, number, entry):
         noisy=None if noisy is None else _decode(noisy),
         valid=_read_array(archive, f'{number}.valid'),
         stars=stars,
+        own=entry.get('own', 0.0),
     )
 
 

@@ -16,17 +16,17 @@ import numpy as np
 from scipy import ndimage
 
 from astrodenoise.estimate import MIN_PIXELS, fine_scale_sigma, measure_plane
+from astrodenoise.training.framefiles import frame_files, read_planes
 from astrodenoise.training.photometry import PairError, match_photometry
 from astrodenoise.training.registration import check_registration
 from astrodenoise.validity import NOISY, SATURATED, invalid_pixels
 
-__all__ = ['Pair', 'PairError', 'check_pair', 'load_pairs']
+__all__ = ['Pair', 'PairError', 'check_pair', 'finest_noise', 'load_pairs']
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = ('.fits', '.fit', '.fts', '.fz', '.tif', '.tiff', '.png', '.jpg', '.jpeg')
-PACKED = ('.gz', '.fz')  # may stand behind another suffix
 MIN_SIDE = 32  # px
+FAINT = 1.0  # sigma, below which a pixel is sky
 MIN_SHARE = 0.1  # of the pixels, valid in both frames
 
 MAX_CLEANNESS = 0.5  # noise of the clean frame over that of the noisy one
@@ -51,6 +51,8 @@ class Pair:
     cleanness : float
         Finest-scale noise of the clean frame over that of the noisy one, of the plane where it is
         largest.
+    resampled : bool
+        Whether the clean frame may have more noise than its finest scale shows.
     """
 
     name: str
@@ -58,6 +60,18 @@ class Pair:
     clean: np.ndarray
     valid: np.ndarray
     cleanness: float
+    resampled: bool = False
+
+    @property
+    def own(self):
+        """Variance of the clean frame's own noise at the sky, in units of sigma (float)."""
+        if self.cleanness < MAX_CLEANNESS and not self.resampled:
+            return self.cleanness**2
+        smooth = ndimage.gaussian_filter(self.clean, (0, 2, 2))
+        calm = self.valid & (smooth < FAINT)
+        difference = (self.noisy - self.clean)[calm if calm.any() else self.valid]
+        low, high = np.percentile(difference, [15.87, 84.13])
+        return max(0.0, float((high - low) / 2) ** 2 - 1)
 
 
 # --- folders -------------------------------------------------------------------------------------
@@ -128,28 +142,11 @@ def _frames_of(folder, side):
             'in its folders noisy and clean'
         )
         raise FileNotFoundError(msg)
-    files = {}
-    for path in sorted(place.iterdir()):
-        name = _name_of(path)
-        if name and path.is_file():
-            files.setdefault(name, []).append(path)
+    files = frame_files(place)
     if not files:
         msg = f'{str(place)!r} holds no frame: put FITS, TIFF, PNG or JPEG files there'
         raise FileNotFoundError(msg)
     return files
-
-
-def _name_of(path):
-    """Name of a frame without its suffixes, None where the file is no frame."""
-    name = path.name
-    if name.startswith('.'):
-        return None
-    packed = name.lower().endswith(PACKED)
-    if packed:
-        inner = name[:-3]
-        if inner.lower().endswith(SUFFIXES):
-            return inner.rpartition('.')[0]
-    return name.rpartition('.')[0] if name.lower().endswith(SUFFIXES) else None
 
 
 def _without_partner(files):
@@ -178,45 +175,10 @@ def _read_pair(name, files, **keywords):
             found = ', '.join(path.name for path in files[side][name])
             msg = f'{side}/ holds several files of this name ({found}): leave one'
             raise PairError(msg)
-        frames.append(_read_frame(files[side][name][0]))
+        frames.append(read_planes(files[side][name][0]))
     (noisy, good), (clean, clean_good) = frames
     _check_shapes(noisy, clean)
     return check_pair(noisy, clean, good & clean_good, name=name, **keywords)
-
-
-def _read_frame(path):
-    """Planes (P, H, W) of a file, and which pixels are finite, not masked and not saturated."""
-    if path.suffix.lower() in ('.jpg', '.jpeg'):
-        data = _read_jpeg(path)
-        return data, np.ones(data.shape, bool)
-    from astrodenoise.files import read_frame
-    from astrodenoise.frames import open_frame
-
-    ccd, _ = read_frame(path)
-    try:
-        frame = open_frame(ccd)
-    except (TypeError, ValueError) as error:
-        msg = f'{path}: {error}'
-        raise PairError(msg) from error
-    valid = frame.valid
-    if frame.saturation is not None:
-        valid = valid & ~(frame.data >= frame.saturation)
-    return frame.data, valid
-
-
-def _read_jpeg(path):
-    """Planes of a JPEG picture, grey or RGB."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        msg = f'{path}: reading JPEG needs Pillow: pip install pillow'
-        raise PairError(msg) from error
-    with Image.open(path) as picture:
-        if picture.mode not in ('L', 'RGB'):
-            msg = f'{path}: is JPEG of mode {picture.mode}; save it as grey or RGB'
-            raise PairError(msg)
-        pixels = np.asarray(picture, np.float32)
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
 
 
 # --- one pair ------------------------------------------------------------------------------------
@@ -271,7 +233,8 @@ def check_pair(noisy, clean, valid=None, *, name='', noise2noise=False, max_shif
             msg = f'{where}{error}'
             raise PairError(msg) from None
     noisy, clean, valid, cleanness = zip(*planes, strict=True)
-    return Pair(name, np.stack(noisy), np.stack(clean), np.stack(valid), max(cleanness))
+    planes = (np.stack(part) for part in (noisy, clean, valid))
+    return Pair(name, *planes, max(cleanness), resampled=noise2noise)
 
 
 def _check_shapes(noisy, clean):
@@ -301,7 +264,7 @@ def _match_plane(noisy, clean, given, label, noise2noise, max_shift):
         raise PairError(msg)
     noisy, clean = (np.where(good, a, np.median(a[good])) for a in (noisy, clean))
     registered = check_registration(noisy, clean, good, label=label, max_shift=max_shift)
-    fine, clean_fine = (_finest(a, good) for a in (noisy, clean))
+    fine, clean_fine = (finest_noise(a, good) for a in (noisy, clean))
     fine = fine or noise.sigma
     matched, scale = match_photometry(
         noisy, clean, good, fine, clean_fine, label=label, registered=registered
@@ -327,7 +290,7 @@ def _valid_in_both(noisy, clean, given):
     reason = invalid_pixels(clean, given).reason
     # a sky of one value is no gap in a frame without noise
     sky = np.median(clean[given])
-    gap = np.abs(clean - sky) > _finest(noisy, given)
+    gap = np.abs(clean - sky) > finest_noise(noisy, given)
     good &= ~((reason == SATURATED) | ((reason != NOISY) & gap))
     _check_extent(good)
     return good
@@ -345,8 +308,22 @@ def _check_extent(good):
         raise PairError(msg)
 
 
-def _finest(plane, good):
-    """Noise of a plane's finest scale, with what is not good left out."""
+def finest_noise(plane, good):
+    """
+    Measure the noise of a plane's finest scale.
+
+    Parameters
+    ----------
+    plane : `numpy.ndarray`, (H, W)
+        Any.
+    good : `numpy.ndarray`, (H, W), bool
+        The pixels that count.
+
+    Returns
+    -------
+    sigma : float
+        0 where no pixel has all its neighbours.
+    """
     if good.all():
         return fine_scale_sigma(plane)
     kernel = np.array([1.0, -2.0, 1.0])
@@ -357,7 +334,7 @@ def _finest(plane, good):
 
 def _check_noise(difference, good, fine, cleanness, noise2noise):
     """Refuse a clean frame that holds the noisy one's noise, or as much of its own."""
-    left = _finest(difference, good) / fine
+    left = finest_noise(difference, good) / fine
     if left < SHARED and cleanness > MAX_CLEANNESS:
         msg = (
             f'noisy less clean has only {left:.2f} of the noise of the noisy frame: the clean one '

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['PairError', 'match_photometry', 'score_covariance']
+__all__ = ['PairError', 'Relation', 'match_photometry', 'relate_frames', 'score_covariance']
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,47 @@ def match_photometry(noisy, clean, good, sigma, clean_sigma, *, label='', regist
 
 
 @dataclass(frozen=True)
-class _Relation:
-    """What ``noisy = scale * clean + plane`` came to, each with its error."""
+class Relation:
+    """
+    What ``noisy = scale * clean + plane`` came to.
+
+    Attributes
+    ----------
+    scale, scale_error : float
+        Factor on the clean frame, and its error.
+    bend, bend_error : float
+        Slope of the bright part over that of the faint one, less 1.
+    broader, broader_error : float
+        Variance in px^2 by which the noisy frame's stars are wider.
+    """
 
     scale: float
     scale_error: float
-    bend: float  # slope of the bright part over that of the faint one, less 1
+    bend: float
     bend_error: float
-    broader: float  # px^2, variance by which the noisy frame's stars are wider
+    broader: float
     broader_error: float
+
+
+def relate_frames(noisy, clean, good, sigma, clean_sigma):
+    """
+    Compare two frames of any exposure times in brightness and in the width of their stars.
+
+    Parameters
+    ----------
+    noisy, clean : `numpy.ndarray`, (H, W)
+        The frames, on one grid.
+    good : `numpy.ndarray`, (H, W), bool
+        Pixels that can be compared.
+    sigma, clean_sigma : float
+        Finest-scale noise of each.
+
+    Returns
+    -------
+    relation : `Relation`
+        Of the first to the second.
+    """
+    return _relate(_smoothed(noisy, clean, good, sigma, clean_sigma))
 
 
 @dataclass(frozen=True)
@@ -129,7 +161,7 @@ def _relate(smoothed):
     scale = float(values[0])
     size = max(abs(scale), 1e-300)
     bend, bend_error = _bend(smoothed, weight)
-    return _Relation(
+    return Relation(
         scale, float(np.sqrt(cov[0, 0])), bend, bend_error,
         float(values[-1] / size), float(np.sqrt(cov[-1, -1]) / size),
     )  # fmt: skip

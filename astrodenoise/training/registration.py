@@ -9,7 +9,7 @@ from scipy import fft, ndimage
 from astrodenoise.background import local_level
 from astrodenoise.training.photometry import CELL, N_SIGMA, PairError, score_covariance
 
-__all__ = ['check_registration']
+__all__ = ['check_registration', 'measure_shift']
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ def check_registration(noisy, clean, good, *, label='', max_shift=0.3):
     PairError
         If they lie further apart than that and twice the shift's own error.
     """
-    shift, error = _measure_shift(noisy, clean, good, POINT)
+    shift, error = measure_shift(noisy, clean, good)
     if not error < MAX_SHIFT_ERROR:
         log.info('%s: too little signal to measure the shift; taken as registered', label)
         return False
     if np.hypot(*shift) > max_shift + 2 * error:
-        other, other_error = _measure_shift(noisy, clean, good, COARSE)
+        other, other_error = measure_shift(noisy, clean, good, point=COARSE)
         apart = np.hypot(*np.subtract(other, shift))
         if other_error < MAX_SHIFT_ERROR and apart > N_SIGMA * np.hypot(error, other_error):
             shift, error = other, other_error  # of the sky, not of the camera's fixed pattern
@@ -77,15 +77,33 @@ def _features(plane, good, point):
     return np.where(good, contrast, 0).astype(np.float32)
 
 
-def _measure_shift(noisy, clean, good, point):
+def measure_shift(noisy, clean, good, *, point=POINT, max_lag=MAX_LAG):
     """
-    Shift (y, x) of the clean frame against the noisy one in px, and its error; smoothed before.
+    Measure how far two frames lie apart.
 
     The peak of the cross-correlation, each lag normalised by the pixels that overlap there.  What
-    is left of the noisy frame there tells the error, which is infinite without a peak.
+    is left of the noisy frame there tells the error.
+
+    Parameters
+    ----------
+    noisy, clean : `numpy.ndarray`, (H, W)
+        The frames.
+    good : `numpy.ndarray`, (H, W), bool
+        Pixels that can be compared.
+    point : float, optional
+        Sigma in px of the smoothing before.
+    max_lag : int, optional
+        Largest shift in px that is looked for, and at most a quarter of the shorter side.
+
+    Returns
+    -------
+    shift : tuple of float
+        Of the clean frame against the noisy one, (y, x) in px.
+    error : float
+        Of the shift in px; infinite where there is no peak.
     """
     noisy, clean = (_features(a, good, point) for a in (noisy, clean))
-    lag = min(MAX_LAG, min(good.shape) // 4)
+    lag = min(max_lag, min(good.shape) // 4)
     correlation = _cross_correlation(noisy, clean, good, lag)
     y, x = np.unravel_index(np.argmax(correlation), correlation.shape)
     nowhere = (0.0, 0.0), np.inf

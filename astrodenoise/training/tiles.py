@@ -43,6 +43,8 @@ class Tiles:
         What each pixel counts.
     stars : `torch.Tensor`, (N, 1, H, W), float32
         The star mask of the clean tile; 0 where none was made.
+    own : `torch.Tensor`, (N, P), float32
+        Variance of the target's own noise in units of sigma; 0 where it is the truth.
     """
 
     features: torch.Tensor
@@ -50,6 +52,7 @@ class Tiles:
     target: torch.Tensor
     weight: torch.Tensor
     stars: torch.Tensor
+    own: torch.Tensor
 
     @property
     def noisy(self):
@@ -242,7 +245,8 @@ def scene_tiles(scene, seed, *, tile_size=128, ranges=None, pair_share=0.5):
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     turn = int(rng.integers(8))
-    if scene.noisy is not None and rng.random() < pair_share:
+    as_taken = scene.noisy is not None and rng.random() < pair_share
+    if as_taken:
         seen = _as_taken(scene, turn)
     else:
         clean = torch.from_numpy(_turn(scene.image, turn))
@@ -253,7 +257,8 @@ def scene_tiles(scene, seed, *, tile_size=128, ranges=None, pair_share=0.5):
     parts = [np.concatenate(features), np.stack(target), np.stack(weight), stars]
     features, target, weight, stars = _cut(parts, rng, tile_size)
     conditions = torch.from_numpy(np.concatenate(correlation)).expand(len(features), -1)
-    return Tiles(features, conditions.contiguous(), target, weight, stars)
+    own = torch.full((len(features), len(seen)), scene.own if as_taken else 0.0)
+    return Tiles(features, conditions.contiguous(), target, weight, stars, own)
 
 
 def _cut(parts, rng, tile_size):
@@ -269,9 +274,19 @@ def _cut(parts, rng, tile_size):
         yield torch.from_numpy(np.ascontiguousarray(part))
 
 
+def _chances(scenes, share, tile_size):
+    """How often each scene is drawn, so that real ones make up a share of the tiles."""
+    real = np.array([scene.noisy is not None for scene in scenes])
+    if real.all() or not real.any():
+        return np.full(len(scenes), 1 / len(scenes))
+    counts = np.array([np.prod([n // tile_size for n in s.image.shape[-2:]]) for s in scenes])
+    chances = np.where(real, share / counts[real].sum(), (1 - share) / counts[~real].sum())
+    return chances / chances.sum()
+
+
 def tile_rounds(
     scenes, seed, *, start=0, every=1, round_scenes=32, tile_size=128, ranges=None, pair_share=0.5,
-    n_threads=2, ahead=0,
+    real_share=0.0, n_threads=2, ahead=0,
 ):
     """
     Give rounds of shuffled tiles without end.
@@ -292,6 +307,8 @@ def tile_rounds(
         How often and how strong each kind of noise is.
     pair_share : float, optional
         How often a scene that has a real noisy frame is shown with that one.
+    real_share : float, optional
+        Share of the tiles that come from scenes with a real noisy frame; 0 draws all scenes alike.
     n_threads : int, optional
         Scenes prepared at once.
     ahead : int, optional
@@ -304,10 +321,14 @@ def tile_rounds(
         The tiles of one round, shuffled.
     """
     ranges = ranges or NoiseRanges()
+    chances = _chances(scenes, real_share, tile_size) if real_share else None
 
     def begin(number):
         rng = np.random.default_rng((seed, number))
-        chosen = rng.integers(len(scenes), size=round_scenes)
+        if chances is None:
+            chosen = rng.integers(len(scenes), size=round_scenes)
+        else:
+            chosen = rng.choice(len(scenes), size=round_scenes, p=chances)
         jobs = [
             pool.submit(
                 scene_tiles,

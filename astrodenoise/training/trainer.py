@@ -17,7 +17,7 @@ from astrodenoise.model import ResUNet
 from astrodenoise.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from astrodenoise.training.config import TrainingConfig, load_config
 from astrodenoise.training.journal import Journal
-from astrodenoise.training.library import make_library
+from astrodenoise.training.library import Library, make_library
 from astrodenoise.training.losses import composite_loss
 from astrodenoise.training.pack import read_pack
 from astrodenoise.training.start import start_from
@@ -115,8 +115,8 @@ class _Stream:
         self.rounds = tile_rounds(
             scenes, data.seed, start=place['round'], every=team.size,
             round_scenes=data.round_scenes, tile_size=data.tile_size, ranges=config.noise,
-            pair_share=data.pair_share, n_threads=2 if on_cpu else os.cpu_count() or 2,
-            ahead=0 if on_cpu else AHEAD,
+            pair_share=data.pair_share, real_share=data.real_share,
+            n_threads=2 if on_cpu else os.cpu_count() or 2, ahead=0 if on_cpu else AHEAD,
         )  # fmt: skip
         self.every, self.tiles = team.size, None
 
@@ -181,8 +181,9 @@ def train(
         processors that have it.
     output : str or path-like, optional
         Folder of checkpoints and logs, instead of the configuration's.
-    data : str or path-like, optional
-        A pack of scenes, see `astrodenoise.training.pack`, instead of drawing and reading them.
+    data : str, path-like or `astrodenoise.training.library.Library`, optional
+        A pack of scenes, see `astrodenoise.training.pack`, or the scenes themselves, instead of
+        drawing and reading them.
 
     Returns
     -------
@@ -220,7 +221,8 @@ def _train(config, team, folder, precision, resume, time_limit, data, asked):
     state = {'step': 0, 'places': []}
     if resume:
         state |= load_checkpoint(folder, weights.network, weights.average, weights.adam)
-    library = read_pack(data) if data else make_library(config)
+    library = data if isinstance(data, Library) else None
+    library = library or (read_pack(data) if data else make_library(config))
     held_out = validation_tiles(library, config) if team.rank == 0 else {}
     stream = _Stream(library.scenes, config, team, _place(state['places'], team))
     state |= {'config': config.to_dict(), 'sources': library.sources}

@@ -71,7 +71,8 @@ def validate(network, tiles, *, device='cpu', precision='float32'):
             noise += float(torch.sum(part.weight * part.target**2))
             error += float(torch.sum(square))
             total = float(part.weight.sum())
-            scores.append(float(torch.sum(square * torch.exp(-2 * log_s))) / max(total, 1.0))
+            variance = torch.exp(2 * log_s) + part.own[:, :, None, None]
+            scores.append(float(torch.sum(square / variance)) / max(total, 1.0))
         gains[kind] = 10 * math.log10(max(noise, 1e-12) / max(error, 1e-12))
     gains['mean'] = float(np.mean(list(gains.values())))
     gains['calibration'] = float(np.sqrt(np.mean(scores)))

@@ -100,3 +100,28 @@ def colour_stack(*, shape=(384, 512), seed=9, n_exposures=20):
     header['OBJECT'], header['STACKCNT'] = 'nebula', n_exposures
     stack = CCDData((20 * noisy).astype(np.float32), unit=u.adu, meta=header)
     return stack, (20 * truth).astype(np.float32)
+
+
+def write_exposures(folder, *, shape=(320, 320), n_exposures=6, seed=11):
+    """
+    Write dithered exposures of a camera whose electronics hum; give the field without noise.
+
+    The hum is a wave along the rows, as strong as the noise of a pixel, of a new phase in every
+    row.
+    """
+    rng = np.random.default_rng(seed)
+    large = shape[0] + 40, shape[1] + 40
+    stars = star_table(rng, large, 160, faintest=200, brightest=40_000)
+    light = SKY + moffat(large, stars)
+    sigma = np.sqrt(SKY + READ_NOISE**2)
+    fields = []
+    for i in range(n_exposures):
+        y, x = 20 + 7 * i % 20, 20 - 9 * i % 20
+        scene = light[y : y + shape[0], x : x + shape[1]]
+        phase = rng.uniform(0, 2 * np.pi, (shape[0], 1))
+        hum = np.sqrt(2) * sigma * np.sin(2 * np.pi * np.arange(shape[1]) / 5.3 + phase)
+        frame = rng.poisson(scene) + rng.normal(0, READ_NOISE, shape) + hum
+        header = fits.Header([('IMAGETYP', 'light'), ('EXPTIME', EXPOSURE), ('BUNIT', 'electron')])
+        fits.writeto(folder / f'exposure{i}.fits', frame.astype(np.float32), header)
+        fields.append(scene)
+    return fields
