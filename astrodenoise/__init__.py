@@ -13,6 +13,7 @@ from astrodenoise._version import __version__
 _MODULE_OF = {
     'FrameNoise': 'noisemodel',
     'blend': 'blending',
+    'check_frame': 'trustcheck',
     'conf': '_config',
     'denoise': 'core',
     'measure_noise': 'core',
@@ -25,6 +26,7 @@ __all__ = [
     'FrameNoise',
     '__version__',
     'blend',
+    'check_frame',
     'conf',
     'denoise',
     'measure_noise',

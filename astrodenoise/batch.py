@@ -15,11 +15,13 @@ from pathlib import Path
 
 from astrodenoise.atomic import check_target
 from astrodenoise.console import show_warnings
-from astrodenoise.frametasks import denoise_image
+from astrodenoise.frametasks import as_fits, denoise_image
 from astrodenoise.manifest import check_manifest
 
 __all__ = ['Done', 'Job', 'check_options', 'denoise_file', 'plan', 'shard']
 
+PICTURES = 'png', 'tiff'
+PICTURE_SUFFIXES = '.png', '.tif', '.tiff'
 PREDICTED = 'expected error of each single pixel; not to be added in quadrature'
 
 
@@ -180,6 +182,9 @@ def _targets(inputs, output, option):
         msg = f'{option} {output} is a file; {len(inputs)} inputs need a folder'
         raise argparse.ArgumentError(None, msg)
     targets = [folder / Path(name).name for name in inputs]
+    if option == '--residual':  # of pictures, too, it is FITS
+        targets = [target.with_suffix('.fits') if target.suffix.lower() in PICTURE_SUFFIXES
+                   else target for target in targets]  # fmt: skip
     doubled = sorted({target.name for target in targets if targets.count(target) > 1})
     if doubled:
         msg = f'{option} {output}: several inputs are called {", ".join(doubled)}'
@@ -236,6 +241,8 @@ def denoise_file(job, args, *, progress_bar=None):
             job.source, ext=args.ext, unit=args.unit, planes=_plane_files(args)
         )
         contexts = [at_depth(context, args.depth) for context in contexts]
+        if args.preview is not None:  # what else is in the file would be of the whole
+            contexts = [as_fits(one) if one.kind == 'xisf' else one for one in contexts]
         _check_outputs(job, contexts[0], args)
     several = len(contexts) > 1
     if hasattr(progress_bar, 'expect'):
@@ -249,9 +256,13 @@ def denoise_file(job, args, *, progress_bar=None):
     with contextlib.ExitStack() as stack:
         writers = {
             path: stack.enter_context(
-                _writer(path, contexts, args, alone=path != job.target or args.preview is not None)
+                _writer(path, of_path, args, alone=path != job.target or args.preview is not None)
             )
-            for path in (job.target, job.residual, job.mask)
+            for path, of_path in (
+                (job.target, contexts),
+                (job.residual, [_of_residual(context) for context in contexts]),
+                (job.mask, contexts),
+            )
             if path is not None
         }
         images = []
@@ -262,11 +273,16 @@ def denoise_file(job, args, *, progress_bar=None):
                 values = _standard_deviation(clean)
                 writers[job.target].append('PRED_ERR', values, context, PREDICTED)
             if job.residual is not None:
-                writers[job.residual].write(removed, context)
+                writers[job.residual].write(removed, _of_residual(context))
             if job.mask is not None:
                 writers[job.mask].write(mask, _without_unit(context))
             images.append(_figures(clean, context))
     return Done(_note(contexts, args), sum(image['megapixels'] for image in images), tuple(images))
+
+
+def _of_residual(context):
+    """Context of an image's residual: no picture holds what is below 0."""
+    return as_fits(context) if context.kind in PICTURES else context
 
 
 def _n_pixels(context, args):
@@ -321,9 +337,16 @@ def _check_outputs(job, context, args):
     """Refuse, before the work, what cannot be written."""
     from astrodenoise.files import check_output
 
+    _refuse(
+        context, args.preview is not None and job.target.suffix.lower() == '.xisf',
+        'a preview of XISF is written as FITS: give a name that ends in .fits',
+    )  # fmt: skip
     check_output(job.target, context, overwrite=args.overwrite)
-    if context.kind in ('png', 'tiff'):
-        _refuse(context, job.residual, 'a picture holds no negative values, so no --residual of it')
+    if context.kind in PICTURES:
+        _refuse(
+            context, job.residual and job.residual.suffix.lower() in PICTURE_SUFFIXES,
+            'a picture holds no negative values: give --residual a name that ends in .fits',
+        )  # fmt: skip
         _refuse(
             context, job.mask,
             'a picture has no header for the record of a --mask; convert it to FITS',
@@ -331,8 +354,9 @@ def _check_outputs(job, context, args):
     if context.kind != 'fits':
         has_error = args.uncertainty == 'predict'
         _refuse(context, has_error, f'{context.kind.upper()} has no place for a predicted error')
-    for path in filter(None, (job.residual, job.mask)):
-        check_output(path, context, overwrite=args.overwrite)
+    for path, one in ((job.residual, _of_residual(context)), (job.mask, context)):
+        if path is not None:
+            check_output(path, one, overwrite=args.overwrite)
     if args.save_noise:
         check_target(args.save_noise, overwrite=args.overwrite)
 

@@ -18,6 +18,7 @@ from astrodenoise.files import check_output, frame_writer, open_frames
 from astrodenoise.frames import array_of, open_frame
 from astrodenoise.mosaic import as_mosaic
 from astrodenoise.options import check_choice, check_controls
+from astrodenoise.pictures import at_depth
 from astrodenoise.products import identity_of
 from astrodenoise.provenance import check_keyword, read_residual_of, write_record
 
@@ -127,7 +128,9 @@ def _noise_of(removed, frame, record):
     return np.where(frame.valid & np.isfinite(noise), noise, frame.dtype.type(0))
 
 
-def blend_files(frame, residual, output, *, ext=None, unit=None, overwrite=False, **shares):
+def blend_files(
+    frame, residual, output, *, ext=None, unit=None, depth=None, overwrite=False, **shares
+):
     """
     Denoise a file at another strength, from the residual of one run.
 
@@ -142,6 +145,8 @@ def blend_files(frame, residual, output, *, ext=None, unit=None, overwrite=False
         order; by default those of the same names.
     unit : str or `~astropy.units.Unit`, optional
         Unit of the pixels, as for `astrodenoise.files.open_frames`.
+    depth : {None, '16', '32f'}, optional
+        Of a picture or XISF to write, as for ``astrodenoise denoise``.
     overwrite : bool, optional
         Replace a file of that name.
     **shares : dict
@@ -167,6 +172,7 @@ def blend_files(frame, residual, output, *, ext=None, unit=None, overwrite=False
             'say with --ext which of them were denoised'
         )
         raise FrameError(msg)
+    chosen = [at_depth(context, depth) for context in chosen]
     check_output(output, chosen[0], overwrite=overwrite)
 
     def blended(context, other):

@@ -15,6 +15,7 @@ import threading
 from astrodenoise._version import __version__
 from astrodenoise.commands import (
     blend_command,
+    check_command,
     demo_command,
     denoise_command,
     evaluate_command,
@@ -31,6 +32,7 @@ COMMANDS = (
     denoise_command,
     blend_command,
     report_command,
+    check_command,
     evaluate_command,
     train_command,
     models_command,

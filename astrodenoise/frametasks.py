@@ -11,9 +11,26 @@ import math
 from astrodenoise.atomic import atomic_write
 from astrodenoise.console import show_warnings
 
-__all__ = ['LARGE', 'denoise_image']
+__all__ = ['LARGE', 'as_fits', 'denoise_image']
 
 LARGE = 2**24  # pixels, beyond which a frame is read and written piece by piece
+
+
+def as_fits(context):
+    """
+    Give the context of what is made of an image and is written as FITS, whatever its file is.
+
+    Parameters
+    ----------
+    context : `~astrodenoise.filecontext.FrameContext`
+        Of the image.
+
+    Returns
+    -------
+    context : `~astrodenoise.filecontext.FrameContext`
+        Of a FITS image, with no cards but those of its ``meta``.
+    """
+    return dataclasses.replace(context, kind='fits', scale=1.0, cards=(), keywords=(), extras={})
 
 
 def denoise_image(job, context, read, args, *, progress_bar=None, several=False):
@@ -66,12 +83,25 @@ def denoise_image(job, context, read, args, *, progress_bar=None, several=False)
                 clean = _denoised(ccd, context, args, progress_bar)
             else:
                 clean, removed = _denoised_with_residual(ccd, context, args, progress_bar)
+                _with_header(removed, clean)
         except (TypeError, ValueError) as error:
             if not several or str(error).startswith(job.source):
                 raise
             msg = f'{name}: {error}'
             raise ValueError(msg) from error
     return context, clean, removed, mask
+
+
+def _with_header(removed, clean):
+    """Give the residual of a picture the header that it has none of."""
+    from astropy.io import fits
+
+    from astrodenoise.provenance import read_residual_of, write_residual_of
+
+    if not isinstance(removed.meta, fits.Header):
+        frame = read_residual_of(removed.meta).get('frame')
+        removed.meta = fits.Header()
+        write_residual_of(removed.meta, clean.meta, frame=frame, whole=True)
 
 
 def _read_whole(context, read, args):

@@ -227,10 +227,12 @@ def _denoised(frame, start, part):
 def _cut(frame, rows, cols):
     """Cut a part out of the object that a frame was opened from."""
     original = frame.original
-    if frame.data is None:
+    if frame.data is None:  # of a file
         piece = frame.piece(slice(None), rows, cols)
-        is_array = not isinstance(original, NDData)
-        return piece if is_array else CCDData(piece, meta=copy.copy(original.meta))
+        return CCDData(
+            piece.data, unit=piece.unit, mask=piece.mask, uncertainty=piece.uncertainty,
+            meta=copy.copy(original.meta),
+        )  # fmt: skip
     part = (rows, cols) if frame.ndim == 2 else (slice(None), rows, cols)
     if isinstance(original, NDData) and not hasattr(original, '__getitem__'):
         return NDData(NDDataRef(original)[part])

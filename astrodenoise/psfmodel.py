@@ -21,17 +21,20 @@ __all__ = ['StarImage', 'measure_star_image']
 REACH = 4.0  # FWHM, how far a star's image goes
 FIRST_WIDTH = DEFAULT_WIDTH = 3.0  # px, FWHM: looked for first, and where no star tells it
 DEFAULT_BETA, BETA_SPREAD = 3.0, 0.3  # of most telescopes, and how far their logarithms scatter
-TRIAL_WIDTHS = (0.7, 0.9, 1.2, 1.6, 2.1, 2.8, 3.7, 4.9, 6.4, 8.5)  # px
+TRIAL_WIDTHS = (0.7, 0.9, 1.2, 1.6, 2.1, 2.8, 3.7, 4.9, 6.4, 8.5, 12.0)  # px; the last is no star's
+WRONG = 1.8  # ratio of the fitted to the trial's width from which on no stars were fitted
 TRIAL_HALF = 10  # px, half of a side on which they are compared
+NARROW = 3.5  # px, FWHM up to which stars do not move the level on 20 px
 SMALLEST = 6  # px, half of the side on which stars are fitted, at least
 BRIGHT, FAINT, FAINTEST = 50.0, 20.0, 5.0  # matched-filter S/N of the stars that are fitted
+CALM = 0.03  # of a star's peak, by which what is around it may scatter beside the noise
 TOGETHER = 15.0  # S/N of all of the faintest together, below which they tell nothing
 MANY, FEW = 15, 4  # stars that tell the image pixel by pixel, and a profile
 MOST = 40  # stars that are fitted, the brightest
 NEIGHBOUR, APART = 0.1, 4.0  # share of a star's peak, and FWHM within which no other one has it
 FINE = 2  # samples of the leftover image across a pixel
-ROUNDS = 2  # places and profile are fitted in turn
-BETAS = (1.6, 12.0)  # bounds of the fit
+ROUNDS = 3  # places and profile are fitted in turn
+BETAS = (2.0, 12.0)  # bounds of the fit
 TO_SIGMA = 1.4826  # of the median of absolute deviations
 
 
@@ -71,7 +74,7 @@ class StarImage:
         return int(np.ceil(REACH * self.fwhm))
 
     @property
-    def stars(self):
+    def source(self):
         """What it was measured on, in words (str)."""
         told = f'FWHM {self.fwhm:.2f} px'
         if self.kind == 'stars':
@@ -148,8 +151,8 @@ def measure_star_image(data, valid, *, level, background, sigma):
     valid : `numpy.ndarray`, (H, W), bool
         The pixels that count; saturated ones do not.
     level, background : `numpy.ndarray`, (H, W)
-        Local level on 20 px, over which stars are searched, and on 110 px, over which they are
-        measured.
+        Local level on 20 px, over which stars are searched, and on 110 px, over which wide ones
+        are measured.
     sigma : `numpy.ndarray`, (H, W), or float
         Noise of a pixel, in the unit of the data.
 
@@ -158,13 +161,13 @@ def measure_star_image(data, valid, *, level, background, sigma):
     image : `StarImage`
         Of the stars, or an assumed one.
     """
-    light = np.where(valid, data - level, 0.0)
-    found = _stars(light, valid, sigma)
+    narrow, wide = (np.where(valid, data - under, 0.0) for under in (level, background))
+    found = _stars(narrow, wide, valid, sigma)
     if found is None:
         return StarImage(DEFAULT_WIDTH)
     y, x, strength, fwhm = found
-    light = np.where(valid, data - background, 0.0)
-    image = StarImage(fwhm)
+    light = narrow if fwhm < NARROW else wide
+    image, trial = StarImage(fwhm), fwhm
     for _ in range(2):  # the trial's width may be too small for the stamps
         fwhm, half = image.fwhm, max(image.half, SMALLEST)
         inside = [(at >= half) & (at < n - half) for at, n in zip((y, x), data.shape, strict=True)]
@@ -175,20 +178,21 @@ def measure_star_image(data, valid, *, level, background, sigma):
         image = _fit(stamps, np.minimum(strength[inside], 10 * BRIGHT), fwhm)
         if image.fwhm < 1.2 * fwhm:
             break
-    return image
+    return image if image.fwhm < WRONG * trial else StarImage(DEFAULT_WIDTH)
 
 
-def _stars(light, valid, sigma):
+def _stars(narrow, wide, valid, sigma):
     """Places, S/N and common width of bright stars that stand alone; None where too few do."""
     half, fwhm = TRIAL_HALF, FIRST_WIDTH
-    if min(light.shape) < 4 * half:
+    if min(valid.shape) < 4 * half:
         return None
-    inner = np.zeros(light.shape, bool)
+    inner = np.zeros(valid.shape, bool)
     inner[half:-half, half:-half] = True
     inner &= ndimage.minimum_filter(valid, 5)
     for _ in range(2):  # the first time the width is a guess
+        light = narrow if fwhm < NARROW else wide
         y, x, height = _peaks(light, inner, sigma, fwhm)
-        found = _alike_stars(light, y, x, height)
+        found = _alike_stars(light / sigma, y, x, height)
         if found is None:
             break
         star, fwhm = found
@@ -207,16 +211,27 @@ def _peaks(light, inner, sigma, fwhm):
     return y[best], x[best], height[best]
 
 
-def _alike_stars(light, y, x, height):
+def _alike_stars(unit, y, x, height):
     """Which of these are stars, and their width; None where too few are bright and alike."""
+    stamps = stamps_at(unit, y, x, TRIAL_HALF)
+    calm = _calm(stamps)
     for least, enough in ((BRIGHT, MANY), (FAINT, FEW)):
-        sure = np.flatnonzero(height > least)
-        if sure.size < enough:
-            continue
-        star, fwhm = _alike(_trial_widths(stamps_at(light, y[sure], x[sure], TRIAL_HALF)))
-        if np.count_nonzero(star) >= enough:
-            return sure[star][:MOST], fwhm
+        for wanted in (calm, np.ones_like(calm)):
+            sure = np.flatnonzero((height > least) & wanted)
+            if sure.size < enough:
+                continue
+            star, fwhm = _alike(_trial_widths(stamps[sure]))
+            if np.count_nonzero(star) >= enough:
+                return sure[star][:MOST], fwhm
     return None
+
+
+def _calm(stamps):
+    """Which of the stars, in units of sigma, have nothing but noise around them."""
+    far = np.hypot(*np.mgrid[-TRIAL_HALF : TRIAL_HALF + 1, -TRIAL_HALF : TRIAL_HALF + 1]) > 7
+    ring, middle = stamps[:, far], stamps[:, TRIAL_HALF, TRIAL_HALF]
+    spread = TO_SIGMA * np.median(np.abs(ring - np.median(ring, axis=1, keepdims=True)), axis=1)
+    return spread < 1.3 + CALM * np.maximum(middle, 0)
 
 
 def _trial_widths(stamps):
@@ -225,10 +240,10 @@ def _trial_widths(stamps):
     phases = np.linspace(-0.4, 0.4, 5)
     spike = np.zeros((1, at.size, at.size))
     spike[0, TRIAL_HALF, TRIAL_HALF] = 1
-    trials = [spike] + [
-        np.array([StarImage(width).light((at - y)[:, None], at - x) for y in phases for x in phases])
-        for width in TRIAL_WIDTHS
-    ]
+    trials = [spike]
+    for image in map(StarImage, TRIAL_WIDTHS):
+        stars = [image.light((at - y)[:, None], at - x) for y in phases for x in phases]
+        trials.append(np.array(stars))
     near = np.hypot(at[:, None], at) <= TRIAL_HALF
     stars = stamps[:, near] - stamps[:, near].mean(axis=1, keepdims=True)
     fits = []
@@ -242,7 +257,7 @@ def _trial_widths(stamps):
 def _alike(widths):
     """Tell which stars have about the width that most have, and this width in px."""
     counts = np.bincount(widths, minlength=len(TRIAL_WIDTHS) + 1).astype(float)
-    counts[0] = 0  # hot pixels and cosmic rays
+    counts[0] = counts[-1] = 0  # hot pixels and cosmic rays; knots of nebulae and galaxies
     around = counts + 0.5 * (np.append(counts[1:], 0) + np.append(0, counts[:-1]))
     common = np.argmax(around[1:]) + 1
     return (widths > 0) & (np.abs(widths - common) <= 1), TRIAL_WIDTHS[common - 1]
@@ -293,7 +308,11 @@ def _fit(stamps, strength, fwhm):
         return np.append(rest.ravel(), prior)
 
     places = _placed(stamps, np.zeros((len(stamps), 2)), partial(lights, values), near)
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
+        if round_:  # without what is no star, or does not stand alone
+            kept = _well_fitted(misfit(values, places)[:-1].reshape(len(stars), -1), strength)
+            stamps, stars, level = stamps[kept], stars[kept], level[kept]
+            strength, places = strength[kept], places[kept]
         spread = max(TO_SIGMA * np.median(np.abs(misfit(values, places))), 1e-12)
         values = optimize.least_squares(
             misfit, values, bounds=(low, high), loss='soft_l1', f_scale=3 * spread,
@@ -311,6 +330,13 @@ def _fit(stamps, strength, fwhm):
     rest = (stamps - level[:, None, None]) / flux[:, None, None] - model
     rest = _collected(rest[sound], places[sound], image)
     return replace(image, kind='stars', rest=rest)
+
+
+def _well_fitted(misfits, strength):
+    """Which stars the common profile fits as well as it does most; half of them at least."""
+    rest = np.sqrt(np.mean(misfits**2, axis=1))
+    share = np.sqrt(np.maximum(rest**2 - np.min(rest) ** 2, 0)) / strength
+    return share <= max(2 * np.median(share), 0.02)
 
 
 def _placed(stamps, places, lights, near):

@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 import astrodenoise
 from astrodenoise import (
@@ -112,6 +113,29 @@ def test_blend_writes_the_bytes_of_a_run(kind, options, shares, rng, tmp_path, m
     assert usual == bytes_of(*denoise, 'again.fits', *options)
     assert usual == bytes_of(*blend, 'whole.fits')
     assert first == bytes_of(*blend, 'blend.fits', '--overwrite', *shares)
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'depth'), [('png', ()), ('tif', ()), ('tif', ('--depth', '16'))]
+)
+def test_pictures_blend_with_a_residual_in_fits(suffix, depth, rng, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.stack([image(rng), image(rng), image(rng)], axis=-1)
+    source, clean, mixed = (f'{name}.{suffix}' for name in ('in', 'clean', 'mixed'))
+    Image.fromarray(np.clip(pixels / 5, 0, 255).astype(np.uint8)).save(source)
+    options = ('--model', 'fast', '-q', '--limit', 1000)
+    args = ('denoise', source, '-o', clean, '--residual', 'r.fits', *options, *depth)
+    assert run(*args) == 0
+    assert fits.getdata('r.fits').shape == (3, *SHAPE)
+    assert run('denoise', source, '-o', mixed, *options, *depth, *COLOUR) == 0
+    assert run('blend', source, 'r.fits', '-o', f'b.{suffix}', '-q', *depth, *COLOUR) == 0
+    assert (tmp_path / f'b.{suffix}').read_bytes() == (tmp_path / mixed).read_bytes()
+    assert (tmp_path / mixed).read_bytes() != (tmp_path / clean).read_bytes()
+    # in a folder it is called so, too
+    (tmp_path / 'folder').mkdir()
+    args = ('denoise', source, '-o', 'out/', '--residual', 'folder', *options)
+    assert run(*args) == 0
+    assert [path.name for path in (tmp_path / 'folder').iterdir()] == ['in.fits']
 
 
 @pytest.mark.parametrize('suffix', ['fits.fz', 'fits.gz'])

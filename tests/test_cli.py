@@ -150,7 +150,7 @@ def test_no_residual_of_a_picture(tmp_path, capsys):
     Image.fromarray(np.full(SHAPE, 9, np.uint8)).save(tmp_path / 'in.png')
     options = ('-o', tmp_path / 'out.png', '--residual', tmp_path / 'residual.png')
     assert run('denoise', tmp_path / 'in.png', *options) == 1
-    assert 'no negative values' in capsys.readouterr().err
+    assert 'give --residual a name that ends in .fits' in capsys.readouterr().err
 
 
 # Several files, and files that fail

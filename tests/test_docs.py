@@ -14,6 +14,7 @@ from glob import glob
 
 import numpy as np
 import pytest
+import tifffile
 from astropy.nddata import CCDData
 
 from astrodenoise import cli, denoise
@@ -116,6 +117,8 @@ def frames(tmp_path_factory):
         noisy().write(folder / f'{name}.fits')
     colour = CCDData(np.stack([noisy().data for _ in range(3)]), unit='adu')
     colour.write(folder / 'flat.fits')
+    picture = np.stack([noisy().data[::-1]] * 3, axis=-1)
+    tifffile.imwrite(folder / 'picture.tif', np.clip(picture, 0, 65535).astype(np.uint16))
     for name in ('truth', 'noisy', 'denoised'):
         (folder / name).mkdir()
     truth.write(folder / 'truth/a.fits')

@@ -24,6 +24,7 @@ from astrodenoise import (
     survey,
 )
 from astrodenoise.cli import main
+from astrodenoise.files import read_frame
 from astrodenoise.frames import open_frame
 from astrodenoise.mosaic import as_mosaic
 from astrodenoise.noisefiles import frame_key, known_text, read_noise_file
@@ -356,6 +357,40 @@ def test_preview_of_a_picture(tmp_path, frame):
     assert run('denoise', tmp_path / 'in.png', '-o', tmp_path / 'part.png', *place, *options) == 0
     whole, part = (np.asarray(Image.open(tmp_path / f'{n}.png')) for n in ('whole', 'part'))
     assert_array_equal(part, whole[65:115, 75:125])
+
+
+def test_preview_of_xisf_is_fits(tmp_path, frame, capsys):
+    source = make_xisf(tmp_path / 'in.xisf', frame / 2000)
+    options = ('--model', 'fast', '-q', '--saturation', 0.75)
+    assert run('denoise', source, '-o', tmp_path / 'whole.xisf', *options) == 0
+    place = ('--preview', '100,90,50')
+    assert run('denoise', source, '-o', tmp_path / 'part.fits', *place, *options) == 0
+    whole, _ = read_frame(tmp_path / 'whole.xisf')
+    with fits.open(tmp_path / 'part.fits') as hdus:
+        hdus.verify('exception')
+        assert_array_equal(hdus[0].data, whole.data[65:115, 75:125])
+        assert hdus[0].header['CRPIX1'] == 50.5 - 75
+        assert hdus[0].header['OBJECT'] == 'made'
+    assert run('denoise', source, '-o', tmp_path / 'part.xisf', *place, *options) == 1
+    assert 'is written as FITS: give a name that ends in .fits' in capsys.readouterr().err
+
+
+def make_xisf(path, data):
+    """Write a grey XISF file with a few keywords."""
+    height, width = data.shape
+    words = ''.join(
+        f'<FITSKeyword name="{name}" value="{value}" comment=""/>'
+        for name, value in (('CRPIX1', 50.5), ('OBJECT', "'made'"))
+    )
+    head = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<xisf version="1.0" xmlns="http://www.pixinsight.com/xisf">'
+        f'<Image geometry="{width}:{height}:1" sampleFormat="Float32" bounds="0:1" '
+        f'colorSpace="Gray" location="attachment:4096:{data.nbytes}">{words}</Image></xisf>'
+    ).encode()
+    start = b'XISF0100' + len(head).to_bytes(4, 'little') + bytes(4) + head
+    path.write_bytes(start.ljust(4096, b'\0') + data.astype('<f4').tobytes())
+    return path
 
 
 @pytest.mark.parametrize(

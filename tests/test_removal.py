@@ -163,6 +163,21 @@ def test_tiles_without_a_valid_pixel_are_not_predicted(noisy):
     assert_array_equal(result[0][masked.mask], noisy[masked.mask])
 
 
+@given(
+    pixel=st.floats(-1e6, 1e6, width=32), noise=st.floats(-1e4, 1e4, width=32),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)  # fmt: skip
+def test_removed_noise_is_the_residual_of_the_result(pixel, noise, dtype):
+    """Whatever is rounded: less the noise the pixel differs by just that noise."""
+    pixels, noises = np.full(3, pixel, dtype), np.array([noise, noise / 3, noise * 7e-4], dtype)
+    removed = removal._as_difference(pixels, noises)
+    assert removed.dtype == dtype
+    assert_array_equal(pixels - (pixels - removed), removed)
+    # and it is the noise but for the rounding of the two pixels
+    larger = np.maximum(abs(pixels), abs(pixels - noises))
+    assert (abs(removed - noises) <= 1.5 * np.spacing(larger)).all()
+
+
 @settings(max_examples=10, deadline=None)
 @given(batch_size=st.integers(1, 30))
 def test_batches_change_no_bit(noisy, batch_size):

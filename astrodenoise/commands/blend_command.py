@@ -34,6 +34,9 @@ def add_arguments(parser):
         help='the FITS images that were denoised, as for denoise (default: those of the names that '
              'the residual has)')
     add('--unit', type=unit, help='unit of the pixels (default: BUNIT, else adu)')
+    add('--depth', choices=('16', '32f'),
+        help='write a picture or XISF with 16 bits, or as floating point from 0 to 1 (default: as '
+             'FRAME)')
     add('--overwrite', action='store_true', help='replace a file that exists')
     add('-q', '--quiet', action='store_true', help='do not name what was written')
 
@@ -74,6 +77,7 @@ def run(args):
             keep_grain=args.keep_grain or 0.0,
             ext=args.ext,
             unit=args.unit,
+            depth=args.depth,
             overwrite=args.overwrite,
         )
     if not args.quiet:
