@@ -14,6 +14,8 @@ Every pixel of the result depends on the noise within `RADIUS` px of it and on n
 frames in memory, in files and of dask have the same bits.
 """
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,7 @@ SIGMA = COARSE / np.sqrt(8 * np.log(2))
 RADIUS = 14  # px, where the Gaussian ends: four sigma
 LUMINANCE = 0.2126, 0.7152, 0.0722  # of red, green and blue: Rec. 709
 STRIP = 2**20  # px of all planes that are worked on at once
+THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -220,11 +223,21 @@ def less_noise(read, noise, controls, *, joint=False):
     planes, cols = slice(0, n_planes), slice(0, width)
     step = max(RADIUS, STRIP // (n_planes * width))
     above = np.empty((n_planes, 0, width), noise.dtype)
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        here = noise[planes, slice(start, min(rows.stop + RADIUS, height)), cols]
-        window = np.concatenate([above, here], axis=1)
-        inner = slice(above.shape[1], above.shape[1] + rows.stop - start)
-        above = window[:, max(inner.stop - RADIUS, 0) : inner.stop]
-        taken = share_of(window, controls, joint=joint)[:, inner]
-        yield rows, read(rows) - taken
+    working = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            here = noise[planes, slice(start, min(rows.stop + RADIUS, height)), cols]
+            window = np.concatenate([above, here], axis=1)  # a copy: rows may be overwritten
+            inner = slice(above.shape[1], above.shape[1] + rows.stop - start)
+            above = window[:, max(inner.stop - RADIUS, 0) : inner.stop]
+            share = pool.submit(share_of, window, controls, joint=joint)
+            working.append((rows, inner, share))
+            if len(working) > THREADS:
+                yield _less(read, *working.popleft())
+        while working:
+            yield _less(read, *working.popleft())
+
+
+def _less(read, rows, inner, share):
+    return rows, read(rows) - share.result()[:, inner]

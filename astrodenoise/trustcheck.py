@@ -26,7 +26,7 @@ from astrodenoise.noisefield import NoiseField, noise_twin
 from astrodenoise.noisemodel import FrameNoise
 from astrodenoise.options import check_number
 from astrodenoise.places import Places, find_places, light_map
-from astrodenoise.preparation import model_of
+from astrodenoise.preparation import model_of, saturation_level
 from astrodenoise.psfmodel import measure_star_image
 from astrodenoise.removal import normalise
 from astrodenoise.survey import survey_frame
@@ -57,6 +57,7 @@ def check_frame(
     device='auto',
     precision='auto',
     progress_bar=None,
+    **options,
 ):
     """
     Find out on a frame which of its sources can be trusted once it is denoised.
@@ -80,6 +81,8 @@ def check_frame(
         As in `astrodenoise.denoise`.
     progress_bar : callable, optional
         Wraps an iterable of the passes and returns one, for example `tqdm.tqdm`.
+    **options : object
+        Other arguments of `astrodenoise.denoise`, such as ``strength_coarse``.
 
     Returns
     -------
@@ -97,10 +100,8 @@ def check_frame(
         msg = 'the frame is a dask array: pass ccd.compute(), or a part of it'
         raise TypeError(msg)
     frame = as_mosaic(open_frame(ccd), bayer, channels=channels)
-    if saturation is not None:
-        saturation = float(frame.value_of(saturation, 'saturation'))
-    subject = open_subject(frame, noise=noise, saturation=saturation)
-    options = {
+    subject = open_subject(frame, noise=noise, saturation=saturation_level(saturation, frame))
+    options |= {
         'model': model, 'strength': strength, 'channels': channels, 'device': device,
         'precision': precision, 'noise': subject.noise,
     }  # fmt: skip

@@ -97,7 +97,7 @@ def _scatter(ax, snr, bins):
 def _false(ax, check, allowed):
     edges = np.geomspace(2, 50, 60)
     rates = np.array([check.false_per_mpx(edge) for edge in edges])
-    smallest = 1 / max(check.area * len(check.fwhm), 1e-9)
+    smallest = 1 / check.plane_area
     for rate, style, colour, name in zip(
         rates.T, ('--', '-'), (NOISY, DENOISED), ('noisy twin', 'denoised twin'), strict=True
     ):

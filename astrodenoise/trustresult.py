@@ -20,8 +20,8 @@ RULE = (
     'S/N: that of a matched filter with the image of a star of this frame, in the noise of the '
     'frame before it was denoised. X is the lowest S/N, 5 at least, from which on the denoised '
     'frame shows 90 % or more of the sources that the noisy frame shows, their median flux is '
-    'right within 5 % or 2 standard errors, and the denoised twin of the frame has fewer than 1 '
-    'false source per Mpx.'
+    'right within 5 % or 2 standard errors, and the denoised twin of the frame has no more than 1 '
+    'false source per Mpx, or no more beyond the standard error of their number.'
 )
 
 
@@ -121,8 +121,12 @@ class TrustCheck:
         noisy, denoised : float
             Peaks per Mpx of the twins, all planes together.
         """
-        area = self.area * len(self.fwhm)
-        return tuple(float(np.count_nonzero(part > snr) / area) for part in self.false)
+        return tuple(float(np.count_nonzero(p > snr) / self.plane_area) for p in self.false)
+
+    @property
+    def plane_area(self):
+        """Mpx of the twins, each plane for itself (float)."""
+        return max(self.area * len(self.fwhm), 1e-9)
 
     def trusted(self, bins=None):
         """
@@ -141,13 +145,13 @@ class TrustCheck:
             Why there is none, or no lower one; empty where there is nothing to say.
         """
         bins = self.bins() if bins is None else bins
-        if self.area < LEAST_AREA:
-            return None, f'not testable, the twins have {self.area:.2f} Mpx in all'
+        if self.plane_area < LEAST_AREA:
+            return None, f'not testable, the twins have {self.plane_area:.2f} Mpx in all'
         trusted, reason = None, ''
         for one in reversed([one for one in bins if one.low >= DETECTED]):
             reason = one.fault
             rate = self.false_per_mpx(one.low)[1]
-            if not reason and rate >= FALSE:
+            if not reason and rate - np.sqrt(rate / self.plane_area) > FALSE:
                 reason = f'{rate:.1f} false sources per Mpx above S/N {one.low:g}'
             if reason:
                 break
