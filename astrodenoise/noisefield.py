@@ -16,7 +16,7 @@ __all__ = ['NoiseField', 'noise_twin']
 SIDE = 64  # px, side of the field on which the spectrum is found
 ROUNDS = 200
 CARRIED = 0.05  # correlation at 2 px from which on it goes on beyond
-SURE = 1.5  # times what white noise leaves in the profiles, from which on there are bands
+SURE = 4.0  # errors of the variance of a profile over chance's, from which on there are bands
 LARGEST = 0.9  # share of the variance that bands and rounding may have
 
 
@@ -117,8 +117,10 @@ def _bands(profile, n, neighbours):
     profile = np.asarray(profile) - np.mean(profile)
     # neighbours along the line share noise, a band being the same for all of them
     spread = 1.4826 * np.median(np.abs(profile - np.median(profile)))
-    chance = max(1 + 2 * (sum(neighbours) - 2 * min(*neighbours, spread**2)), 0.2) / n
-    if spread**2 < SURE * chance:
+    shared = max(min(*neighbours, spread**2), 0.0)
+    chance = max(1 + 2 * (sum(neighbours) - 2 * shared), 0.2) / n
+    error = 2.3 / np.sqrt(len(profile))  # of the variance, by the median of absolute deviations
+    if spread**2 < (1 + SURE * error) * chance:
         return None
     return profile * np.sqrt(1 - chance / spread**2)
 

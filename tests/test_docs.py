@@ -25,7 +25,7 @@ PAGES = sorted([*(ROOT / 'docs').rglob('*.rst'), ROOT / 'README.rst', ROOT / 'CO
 # programs of others, which a page may call
 OTHERS = ('.', 'python3', 'pip', 'pipx', 'uv', 'dask', 'jq', 'torchrun', 'tensorboard', 'tox')
 # are read by the parser, not run: they take long or files of archives
-LONG = ('train', '--scheduler', '--workers', '$SLURM', 'jabc01', 'ooi.fits')
+LONG = ('train', '--scheduler', '--workers', '$SLURM', 'jabc01', 'ooi.fits', 'mine/')
 
 
 def blocks_of(page):

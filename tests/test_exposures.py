@@ -13,9 +13,8 @@ from scipy import ndimage
 from astrodenoise.training import noise2noise
 from astrodenoise.training.alignment import Alignment, Sighting, align, resample
 from astrodenoise.training.exposures import load_fields, new_exposure, open_field
-from astrodenoise.training.noise2noise import held_out_band, learn_from
+from astrodenoise.training.noise2noise import blurred, held_out_band, learn_from
 from astrodenoise.training.photometry import PairError
-from astrodenoise.training.seeing import blurred, match_seeing
 
 
 def exposure(name='a', noise=1, scale=1.0, **keywords):
@@ -282,31 +281,6 @@ def test_a_blur_widens_stars_by_its_variance():
     hole[10, 10] = False
     _, valid = blurred(light, hole, 1.0)
     assert 9 < np.count_nonzero(~valid) < 60
-
-
-def test_seeing_is_matched_where_stars_tell_it(rng):
-    """Stars of other wings, oval, and off by a fifth of a pixel come to the exposure's own."""
-    star = ndimage.gaussian_filter
-    points = np.zeros((SIDE, SIDE))
-    points[tuple(rng.integers(10, SIDE - 10, (2, 60)))] = rng.uniform(2e3, 5e4, 60)
-    truth = 0.7 * star(points, 1.6) + 0.3 * star(points, 3.0)
-    other = ndimage.shift(star(points, (1.3, 1.6)), (0.2, -0.1), order=5)
-    good = np.ones(truth.shape, bool)
-    halves = [SKY + other + rng.normal(0, 2, truth.shape) for _ in range(2)]
-    noisy_frame = SKY + truth + rng.normal(0, SIGMA, truth.shape)
-    matched = match_seeing(noisy_frame, halves, good, SIGMA, SKY)
-    bright = truth > 20 * SIGMA
-    before, after = (
-        np.std((one[0] - SKY - truth)[bright] / truth[bright]) for one in (halves, matched)
-    )
-    assert after < 0.25 * before
-    assert after < 0.05
-    calm = truth < 0.1 * SIGMA
-    noise = [one - SKY - truth for one in matched]
-    assert np.std(noise[0][calm]) < 3
-    assert abs(np.corrcoef(*(one[calm] for one in noise))[0, 1]) < 0.1
-    blank = [half - other for half in halves]
-    assert match_seeing(noisy_frame - truth, blank, good, SIGMA, SKY) is blank
 
 
 def test_messages_are_for_one_line():

@@ -244,7 +244,7 @@ def test_damaged_files_are_named(folder):
     path.write_bytes(path.read_bytes()[:20000])
     assert 'bad.fits' in reason(folder)
     path.write_bytes(b'what is this?')
-    assert 'no FITS, PNG or TIFF' in reason(folder)
+    assert 'no FITS, XISF, PNG or TIFF' in reason(folder)
 
 
 def test_when_all_are_bad_each_reason_is_told(tmp_path):

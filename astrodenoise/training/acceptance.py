@@ -19,7 +19,6 @@ from astrodenoise.measures import detections, pixels, sources
 from astrodenoise.measures.comparison import open_comparison, whole
 from astrodenoise.measures.figures import bootstrap_error, combine_figures, mean_ratio
 from astrodenoise.training.library import simulate
-from astrodenoise.training.pairs import light_difference
 from astrodenoise.training.synthesis import NoiseRanges, observe_planes
 
 __all__ = ['Measured', 'Row', 'Verdict', 'judge', 'measure_weights', 'simulated_stars']
@@ -28,7 +27,7 @@ N_SCENES, SCENE_SIZE = 16, 512
 KINDS = {'stars': 3, 'cluster': 1, 'faint': 2}
 TABLE_SEED = 4_321_000
 N_ERRORS = 2.0  # paired errors by which a figure may be worse
-BRIGHTEST = 100.0  # sigma, of the pixels that count
+SEEING = 0.05  # of a pixel's light: what differs between two frames of a varying sky
 SMOOTH = 1.5  # px, of the others, which tell the level
 BLOCK = 32  # px, that the errors of scores are told by
 FAINT = 1.0  # sigma, below which the noise of a single other frame is told
@@ -276,9 +275,7 @@ def _score(one, denoised, number):
         sigma = noise.sigma_at(level).astype(float)
         height = (level - noise.sky) / noise.sigma
         # where seeing makes more difference than noise, a pixel counts accordingly less
-        light = np.maximum(height, 0) * noise.sigma
-        seeing = light_difference((noisy - noise.sky) / noise.sigma, light / noise.sigma, where)
-        weight = where * (height < BRIGHTEST) / (1 + (seeing * light / sigma) ** 2)
+        weight = where / (1 + (SEEING * np.maximum(height, 0) * noise.sigma / sigma) ** 2)
         powers = [
             (frame - first) * (frame - second) / sigma**2
             for frame in (np.where(where, denoised[plane], 0), noisy)

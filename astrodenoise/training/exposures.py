@@ -6,10 +6,7 @@ What is fixed on a detector lies in the same place of all exposures.  Only where
 against it can two exposures tell it from the sky: else a network learns to keep it.
 """
 
-import functools
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,15 +24,12 @@ __all__ = ['LEAST_MOVED', 'Exposure', 'Field', 'load_fields', 'new_exposure', 'o
 
 log = logging.getLogger(__name__)
 
-N_THREADS = min(4, os.cpu_count() or 1)
 LEAST_MOVED = 5.0  # px, of the sky on the detector between two exposures
 MOST_EXPOSURES = 24  # of a field
 MOST_PIXELS = 400_000_000  # of a field, in all its exposures
 SMALLEST = 96  # px, side of an exposure
 SHARPEST = 1.8  # px, FWHM of stars that can be moved by a part of a pixel
 COMPARED = 1024  # px, side of the middle in which brightness is compared
-FEW_STARS = 20  # from which on they tell the seeing by themselves
-TO_FWHM = 2 * np.sqrt(2 * np.log(2))
 SPIKE = 4.0  # sigma over the median of 3 x 3 px
 PERSISTENT = 0.75  # share of the exposures in which a hot pixel stands out
 MOST_COMPARED = 8  # exposures that tell hot pixels
@@ -296,24 +290,17 @@ def _open_exposures(exposures):
     best = [], {}
     ranked = sorted(exposures, key=lambda one: -len(one.sighting.stars))
     for reference in ranked[:MOST_REFERENCES]:  # the first may be of another field
-        bad = {}
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            kept = list(pool.map(functools.partial(_try_exposure, reference, bad), exposures))
-        kept = [one for one in kept if one is not None]
+        kept, bad = [], {}
+        for one in exposures:
+            try:
+                kept.append(_open_exposure(one, reference))
+            except PairError as error:
+                bad[one.name] = str(error)
         if len(kept) > len(best[0]):
             best = kept, bad
         if len(kept) > len(exposures) / 2:
             break
     return best
-
-
-def _try_exposure(reference, bad, one):
-    """Open an exposure, or write down why that fails."""
-    try:
-        return _open_exposure(one, reference)
-    except PairError as error:
-        bad[one.name] = str(error)
-        return None
 
 
 def _open_exposure(one, reference):
@@ -336,9 +323,6 @@ def _open_exposure(one, reference):
     relations = [_relate(reference, one, plane, box) for plane in planes]
     scale = np.array([relation.scale for relation in relations])
     narrower = float(np.mean([relation.broader for relation in relations]))
-    if min(len(each.sighting.stars) for each in (one, reference)) >= FEW_STARS:
-        widths = (each.sighting.fwhm / TO_FWHM for each in (reference, one))
-        narrower = float(np.subtract(*np.square(list(widths))))
     return replace(one, valid=one.valid.copy(), scale=scale, narrower=narrower)
 
 

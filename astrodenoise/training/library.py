@@ -58,8 +58,6 @@ class Scene:
         What `simulate` draws it from, for simulated scenes.
     own : float
         Variance of the noise that ``image`` has of its own, in units of that of ``noisy``.
-    seeing : float
-        Share of the light by which ``noisy`` and ``image`` differ beside their noise.
     """
 
     name: str
@@ -70,7 +68,6 @@ class Scene:
     stars: np.ndarray | None = None
     drawn: dict | None = None
     own: float = 0.0
-    seeing: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -229,12 +226,11 @@ def _pair_scenes(pair, tile_size, unit):
     from astrodenoise.training.material import crops
 
     brightest = OWN_NOISE / max(pair.cleanness, 1e-6)
-    own, seeing = pair.own, pair.seeing
     stack = np.concatenate([pair.noisy, pair.clean, pair.valid.astype(np.float32)])
     size = max(512, tile_size)
     for crop in crops(stack, size=size, smallest=tile_size, unit=unit):
         noisy, clean, valid = np.split(crop, 3)
-        yield Scene(pair.name, clean, brightest, noisy, valid > 0, own=own, seeing=seeing)
+        yield Scene(pair.name, clean, brightest, noisy, valid > 0, own=pair.own)
 
 
 def _divide(scenes):

@@ -99,7 +99,6 @@ def write_pack(path, library, *, largest=LARGEST):
                 written.append({
                     'name': scene.name, 'brightest': scene.brightest, 'held out': validation,
                     'drawn': scene.drawn, 'own': scene.own,
-                    'seeing': scene.seeing,
                 })  # fmt: skip
                 # the next scene may be half as large again, and the index comes last
                 if 2.5 * archive.start_dir - 1.5 * before + 1000 * len(written) > largest:
@@ -144,7 +143,6 @@ def _read_scene(archive, number, entry):
         valid=_read_array(archive, f'{number}.valid'),
         stars=stars,
         own=entry.get('own', 0.0),
-        seeing=entry.get('seeing', 0.05),
     )
 
 

@@ -23,6 +23,7 @@ from astrodenoise.training.synthesis import NoiseRanges, Observation, observe_pl
 
 __all__ = ['Tiles', 'normalise', 'normalised_plane', 'scene_tiles', 'tile_rounds']
 
+SEEING = 0.05  # of a pixel's light: what differs between two frames of a varying sky
 
 
 @dataclass
@@ -204,7 +205,7 @@ def _as_taken(scene, turn):
         torch.from_numpy(_turn(a, turn)) for a in (scene.noisy, scene.image, scene.valid)
     )
     # where seeing makes more than noise does, a pixel counts accordingly less
-    sigma = torch.sqrt(1 + (scene.seeing * torch.clamp(clean, min=0)) ** 2)
+    sigma = torch.sqrt(1 + (SEEING * torch.clamp(clean, min=0)) ** 2)
     return [
         Observation(c, n, s, v, torch.ones_like(c), 0.0, told=False)
         for c, n, s, v in zip(clean, noisy, sigma, valid, strict=True)
