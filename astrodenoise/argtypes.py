@@ -6,7 +6,17 @@ import math
 import re
 import sys
 
-__all__ = ['check_parent', 'count', 'duration', 'number', 'positive', 'unit']
+__all__ = [
+    'bayer_pattern',
+    'check_model',
+    'check_parent',
+    'count',
+    'duration',
+    'noise_level',
+    'number',
+    'positive',
+    'unit',
+]
 
 _SECONDS = {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400}
 
@@ -40,6 +50,58 @@ def number(low, high, what):
 
 
 positive = number(sys.float_info.min, math.inf, 'must be positive')
+
+
+def noise_level(text):
+    """
+    Read a sigma.
+
+    Parameters
+    ----------
+    text : str
+        A positive number, or ``measure``.
+
+    Returns
+    -------
+    noise : float or str
+        As `astrodenoise.denoise` takes it.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is neither.
+    """
+    return text if text == 'measure' else positive(text)
+
+
+noise_level.__name__ = 'number'  # argparse names it where the text is no number
+
+
+def bayer_pattern(text):
+    """
+    Read the pattern of a colour mosaic.
+
+    Parameters
+    ----------
+    text : str
+        ``RGGB`` and its like, ``header`` or ``none``, in letters of any size.
+
+    Returns
+    -------
+    bayer : str or bool
+        As `astrodenoise.denoise` takes it.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is none of these.
+    """
+    words = {'HEADER': True, 'NONE': False}
+    word = text.upper()
+    if word not in words and word not in ('RGGB', 'BGGR', 'GRBG', 'GBRG'):
+        msg = f"must be RGGB, BGGR, GRBG, GBRG, 'header' or 'none', got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return words.get(word, word)
 
 
 def count(text):
@@ -143,3 +205,27 @@ def check_parent(option, path):
     if not path.absolute().parent.is_dir():
         msg = f'{option} {path}: there is no folder {path.parent}; make it first'
         raise argparse.ArgumentError(None, msg)
+
+
+def check_model(name):
+    """
+    Refuse a model that is not there.
+
+    Parameters
+    ----------
+    name : str or None
+        A model or a weights file; None where none was given.
+
+    Raises
+    ------
+    argparse.ArgumentError
+        If there is no such model, or its card cannot be read.
+    """
+    if name in (None, 'default'):  # it is two
+        return
+    from astrodenoise.weights import describe
+
+    try:
+        describe(name)
+    except ValueError as error:
+        raise argparse.ArgumentError(None, ' '.join(str(error).split())) from error

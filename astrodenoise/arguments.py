@@ -9,7 +9,7 @@ import argparse
 import math
 import re
 
-from astrodenoise.argtypes import count, number, positive, unit
+from astrodenoise.argtypes import bayer_pattern, count, noise_level, number, positive, unit
 
 __all__ = ['add_denoise', 'add_shares', 'denoise_options']
 
@@ -25,19 +25,6 @@ def _tile_size(text):
         msg = f'must be a multiple of 8 from 64 to 2048, got {text}'
         raise argparse.ArgumentTypeError(msg)
     return value
-
-
-def _noise(text):
-    return text if text == 'measure' else positive(text)
-
-
-def _bayer(text):
-    words = {'HEADER': True, 'NONE': False}
-    word = text.upper()
-    if word not in words and word not in ('RGGB', 'BGGR', 'GRBG', 'GBRG'):
-        msg = f"must be RGGB, BGGR, GRBG, GBRG, 'header' or 'none', got {text}"
-        raise argparse.ArgumentTypeError(msg)
-    return words.get(word, word)
 
 
 def _bits(text):
@@ -188,7 +175,7 @@ def _add_settings(parser):
     add('--channels', choices=('joint', 'separate'),
         help='three planes are colours of one camera, or each plane is denoised for itself '
              '(default: what the file says)')
-    add('--bayer', type=_bayer, metavar='PATTERN|header|none',
+    add('--bayer', type=bayer_pattern, metavar='PATTERN|header|none',
         help='the frame is a raw colour mosaic of the pattern RGGB, BGGR, GRBG or GBRG, or of that '
              'in its header; none: it is debayered, whatever its header says')
     add('--saturation', type=positive, metavar='VALUE',
@@ -204,7 +191,7 @@ def _add_noise(parser):
         'The default is the uncertainty of the file, else measured. Planes of other files are '
         'given as FILE, FILE[EXT] or a folder with files of the same names.',
     )
-    group.add_argument('--noise', type=_noise, metavar='VALUE|measure',
+    group.add_argument('--noise', type=noise_level, metavar='VALUE|measure',
         help='sigma in the unit of the pixels, or measure it whatever the file says')
     group.add_argument('--gain', type=positive, metavar='G',
         help='electrons per unit of the pixels, of a single exposure with its sky')

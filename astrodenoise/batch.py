@@ -13,6 +13,7 @@ import math
 import os
 from pathlib import Path
 
+from astrodenoise.argtypes import check_model
 from astrodenoise.atomic import check_target
 from astrodenoise.console import show_warnings
 from astrodenoise.frametasks import as_fits, denoise_image
@@ -102,11 +103,8 @@ def check_options(args):
     if args.blend == 'none' and args.overlap:
         msg = '--blend none lays tiles side by side: give --overlap 0 with it'
         raise argparse.ArgumentError(None, msg)
+    check_model(args.model)
     try:
-        if args.model != 'default':
-            from astrodenoise.weights import describe
-
-            describe(args.model)
         if args.device != 'auto' and args.scheduler is None:  # else it is the workers'
             from astrodenoise.devices import choose_device
 

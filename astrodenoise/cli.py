@@ -23,7 +23,7 @@ from astrodenoise.commands import (
     report_command,
     train_command,
 )
-from astrodenoise.commands.status import INTERRUPTED, SOME_FAILED, WRONG_USAGE
+from astrodenoise.commands.command import INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from astrodenoise.console import logging_to_stderr, reason_of, tell, trace
 
 __all__ = ['main', 'make_parser']
@@ -56,9 +56,9 @@ def make_parser():
     )
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for command in COMMANDS:
+    for command in (module.COMMAND for module in COMMANDS):
         one = commands.add_parser(
-            command.NAME, help=command.HELP, description=f'{command.HELP.capitalize()}.'
+            command.name, help=command.help_text, description=f'{command.help_text.capitalize()}.'
         )
         one.add_argument(
             '-v', '--verbose', action='count', default=0,

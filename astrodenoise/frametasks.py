@@ -66,6 +66,9 @@ def denoise_image(job, context, read, args, *, progress_bar=None, several=False)
     TypeError, ValueError, `~astropy.units.UnitsError`
         As `astrodenoise.denoise`.
     """
+    from astrodenoise.diskframes import DiskFrame
+    from astrodenoise.frames import open_frame
+
     name = f'{job.source}[{context.label}]' if several else job.source
     with show_warnings(args, name):
         try:
@@ -74,15 +77,17 @@ def denoise_image(job, context, read, args, *, progress_bar=None, several=False)
             if _goes_in_pieces(job, context, args):
                 ccd = read(context, in_pieces=True)
                 if ccd is not None and _can_be_told(ccd, args):
-                    clean = _denoised_in_pieces(job, ccd, context, args, progress_bar)
-                    return context, clean, None, None
+                    frame = DiskFrame(ccd, job.target.parent)
+                    return context, _denoised(frame, ccd, context, args, progress_bar), None, None
             ccd = _read_whole(context, read, args)
             mask = None if job.mask is None else _found_stars(ccd, context, args)
-            removed = None
+            frame, removed = open_frame(ccd), None
             if job.residual is None:
-                clean = _denoised(ccd, context, args, progress_bar)
+                clean = _denoised(frame, ccd, context, args, progress_bar)
             else:
-                clean, removed = _denoised_with_residual(ccd, context, args, progress_bar)
+                clean, removed = _denoised(
+                    frame, ccd, context, args, progress_bar, with_residual=True
+                )
                 _with_header(removed, clean)
         except (TypeError, ValueError) as error:
             if not several or str(error).startswith(job.source):
@@ -136,60 +141,29 @@ def _can_be_told(ccd, args):
     )
 
 
-def _denoised(ccd, context, args, progress_bar):
-    from astrodenoise import denoise
-    from astrodenoise.frames import open_frame
-
-    if args.noise_file or args.save_noise:
-        return _denoised_frame(open_frame(ccd), ccd, context, args, progress_bar)
-    options = _options(context, args, progress_bar)
-    return denoise(
-        ccd,
-        options.pop('overlap'),
-        **options,
-        noise=_given_noise(ccd, args),
-        star_mask=_given_star_mask(context, args),
-        bayer=args.bayer,
-        saturation=args.saturation,
-    )
-
-
-def _denoised_with_residual(ccd, context, args, progress_bar):
-    """Denoise a frame and give what full strength removes, whatever is taken, too."""
+def _denoised(frame, ccd, context, args, progress_bar, *, with_residual=False):
+    """Denoise an opened frame, in memory or piece by piece; with all that full strength removes."""
     from astrodenoise import residual
-    from astrodenoise.frames import open_frame
-
-    if _settings(context, args).controls.usual:
-        clean = _denoised(ccd, context, args, progress_bar)
-        return clean, residual(ccd, clean)
-    frame = open_frame(ccd)
-    return _denoised_frame(frame, ccd, context, args, progress_bar, with_residual=True)
-
-
-def _denoised_in_pieces(job, ccd, context, args, progress_bar):
-    """Denoise a frame of which only pieces are in memory."""
-    from astrodenoise.diskframes import DiskFrame
-
-    return _denoised_frame(DiskFrame(ccd, job.target.parent), ccd, context, args, progress_bar)
-
-
-def _denoised_frame(frame, ccd, context, args, progress_bar, *, with_residual=False):
-    """Denoise an opened frame."""
     from astrodenoise.core import denoise_frame
     from astrodenoise.mosaic import as_mosaic
 
     settings = _settings(context, args, progress_bar, in_pieces=frame.data is None)
     frame = as_mosaic(frame, args.bayer, channels=settings.channels)
     earlier, looked = _looks(frame, ccd, args)
-    return denoise_frame(
+    # at full strength what is removed is what is missing
+    needs_more = with_residual and not settings.controls.usual
+    result = denoise_frame(
         frame,
         settings,
         **earlier,
         star_mask=_given_star_mask(context, args),
         saturation=args.saturation,
-        with_residual=with_residual,
+        with_residual=needs_more,
         looked=looked,
     )
+    if with_residual and not needs_more:
+        return result, residual(ccd, result)
+    return result
 
 
 def _previewed(context, read, args, progress_bar):
@@ -242,31 +216,27 @@ def _settings(context, args, progress_bar=None, *, in_pieces=False):
     """Give what does not depend on the frame, checked."""
     from astrodenoise.options import Options
 
-    settings = Options(**_options(context, args, progress_bar), batch_size=None)
+    uncertainty = None if args.uncertainty == 'none' else args.uncertainty
+    if in_pieces and uncertainty == 'keep':  # as it is, in the file
+        uncertainty = None
+    settings = Options(
+        overlap=args.overlap,
+        model=args.model,
+        strength=args.strength,
+        strength_chroma=args.strength_chroma,
+        strength_coarse=args.strength_coarse,
+        keep_grain=args.keep_grain,
+        limit=args.limit,
+        channels=args.channels or context.channels,
+        uncertainty=uncertainty,
+        tile_size=args.tile_size,
+        blend=args.blend,
+        device=args.device,
+        precision=args.precision,
+        progress_bar=progress_bar,
+    )
     settings.check()
-    if in_pieces and settings.uncertainty == 'keep':  # as it is, in the file
-        return dataclasses.replace(settings, uncertainty=None)
     return settings
-
-
-def _options(context, args, progress_bar):
-    """Give what does not depend on the frame, as `denoise` takes it."""
-    return {
-        'overlap': args.overlap,
-        'model': args.model,
-        'strength': args.strength,
-        'strength_chroma': args.strength_chroma,
-        'strength_coarse': args.strength_coarse,
-        'keep_grain': args.keep_grain,
-        'limit': args.limit,
-        'channels': args.channels or context.channels,
-        'uncertainty': None if args.uncertainty == 'none' else args.uncertainty,
-        'tile_size': args.tile_size,
-        'blend': args.blend,
-        'device': args.device,
-        'precision': args.precision,
-        'progress_bar': progress_bar,
-    }
 
 
 def _given_noise(ccd, args):

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from astrodenoise.noisemodel import LAGS
 
-__all__ = ['BOXES', 'REACH', 'box_noise', 'hold_back']
+__all__ = ['BOXES', 'REACH', 'box_means', 'box_noise', 'hold_back', 'patterned_noise']
 
 BOXES = (1, 3, 5, 9, 17, 33)
 REACH = 96  # px around a block within which it is decided what is held back
@@ -46,12 +46,26 @@ def box_noise(box, correlation):
     return float(np.sqrt(max(total, 0.25)) / box)
 
 
-def _patterned_noise(means, box, correlation):
+def patterned_noise(means, box, correlation):
     """
     Noise of a box's mean, patterns included.
 
     Blotches and bands make boxes noisier than neighbours' correlation says.  They are all over the
     frame, so that boxes side by side differ by them nearly everywhere; at a single mistake few do.
+
+    Parameters
+    ----------
+    means : `numpy.ndarray`, (H, W)
+        What `box_means` gives of the removed noise.
+    box : int
+        Side in px.
+    correlation : sequence of float
+        Autocorrelation at `astrodenoise.noisemodel.LAGS`.
+
+    Returns
+    -------
+    noise : float
+        In units of a pixel's noise.
     """
     noise = box_noise(box, correlation)
     if box == 1 or min(means.shape) < MANY * box:
@@ -102,8 +116,22 @@ def hold_back(r, limit, correlation):
     return r, limited
 
 
-def _box_means(r, box):
-    """Mean of the box around each pixel, 0 where it would reach beyond the frame."""
+def box_means(r, box):
+    """
+    Give the mean of the box around each pixel.
+
+    Parameters
+    ----------
+    r : `numpy.ndarray`, (H, W)
+        Any plane.
+    box : int
+        Side in px, odd.
+
+    Returns
+    -------
+    means : `numpy.ndarray`, (H, W)
+        0 where the box would reach beyond the frame.
+    """
     if box == 1:
         return r
     if min(r.shape) < box:
@@ -119,9 +147,9 @@ def _factor(r, bounds, limit, correlation, goal):
     """Factor that brings each box near its bound, None when all are; the first call sets bounds."""
     factor = None
     for box in BOXES:
-        mean = _box_means(r, box)
+        mean = box_means(r, box)
         if box not in bounds:
-            bounds[box] = limit * _patterned_noise(mean, box, correlation)
+            bounds[box] = limit * patterned_noise(mean, box, correlation)
         bound, mean = bounds[box], np.abs(mean)
         if mean.max() <= bound * (1 + 1e-6):
             continue

@@ -65,14 +65,14 @@ class PlaneNoise:
     levels: list = field(default_factory=lambda: [0.0])
     law: list = field(default_factory=lambda: [1.0])
     slope: float = 0.0
-    grid: list = field(default_factory=lambda: [[1.0]])
+    grid: list = field(default_factory=lambda: [[1.0]], repr=False)
     correlation: list = field(default_factory=lambda: [0.0] * len(LAGS))
     ratio: float = 1.0
-    rows: list = field(default_factory=list)
-    columns: list = field(default_factory=list)
+    rows: list = field(default_factory=list, repr=False)
+    columns: list = field(default_factory=list, repr=False)
     step: float = 0.0
     source: str = 'measured'
-    plane: np.ndarray | None = None
+    plane: np.ndarray | None = field(default=None, repr=False)
     shown: float = 1.0
     first: tuple = (0, 0)
 

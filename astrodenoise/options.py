@@ -31,18 +31,18 @@ class Options:
         Its shares of parts of the noise.
     """
 
-    overlap: float
-    model: str
-    strength: float
-    limit: float | None
-    channels: str | None
-    uncertainty: str | None
-    tile_size: int | str
-    blend: str
-    batch_size: int | None
-    device: str
-    precision: str
-    progress_bar: object
+    overlap: float = 0.25
+    model: str = 'default'
+    strength: float = 1.0
+    limit: float | None = 6.0
+    channels: str | None = None
+    uncertainty: str | None = 'keep'
+    tile_size: int | str = 'auto'
+    blend: str = 'gaussian'
+    batch_size: int | None = None
+    device: str = 'auto'
+    precision: str = 'auto'
+    progress_bar: object = None
     strength_chroma: float | None = None
     strength_coarse: float | None = None
     keep_grain: float = 0.0

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from astropy.stats import mad_std
 
-__all__ = ['compare']
+__all__ = ['compare', 'new_figure']
 
 _DPI = 100
 _GAP, _HEAD = 0.08, 0.32  # inches between the panels and for their titles
@@ -105,6 +105,35 @@ def compare(
     return _draw(panels, titles, axes, wcs)
 
 
+def new_figure(what, **options):
+    """
+    Make a figure that needs no display.
+
+    Parameters
+    ----------
+    what : str
+        What it is for, for the message.
+    **options
+        Of `matplotlib.figure.Figure`.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        Without axes.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = f"{what} needs matplotlib: pip install 'astrodenoise[pictures]'"
+        raise ImportError(msg) from error
+    return Figure(**options)
+
+
 def _check_stretch(stretch):
     from astropy.visualization import BaseStretch
 
@@ -155,15 +184,10 @@ def _linear(values, limit):
 
 
 def _draw(panels, titles, axes, wcs):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = 'compare() needs matplotlib: pip install matplotlib'
-        raise ImportError(msg) from error
     bare = axes is None and not wcs
     if axes is None:
         make = _bare_axes if bare else functools.partial(_sky_axes, wcs=wcs)
-        axes = make(Figure, len(panels), panels[0].shape[-2:])
+        axes = make(len(panels), panels[0].shape[-2:])
     if len(axes) != len(panels):
         msg = f'axes must hold {len(panels)} axes, one per panel, got {len(axes)}'
         raise ValueError(msg)
@@ -180,21 +204,21 @@ def _draw(panels, titles, axes, wcs):
     return axes[0].figure
 
 
-def _bare_axes(make_figure, n_panels, shape):
+def _bare_axes(n_panels, shape):
     """Give axes side by side in which a pixel of the frame is one of the figure."""
     height, width = (n / _DPI for n in shape)
     across = n_panels * width + (n_panels - 1) * _GAP
-    figure = make_figure(figsize=(across, height + _HEAD), dpi=_DPI)
+    figure = new_figure('compare()', figsize=(across, height + _HEAD), dpi=_DPI)
     step = (width + _GAP) / across
     size = width / across, height / (height + _HEAD)
     return [figure.add_axes((i * step, 0, *size)) for i in range(n_panels)]
 
 
-def _sky_axes(make_figure, n_panels, shape, *, wcs):
+def _sky_axes(n_panels, shape, *, wcs):
     """Give axes side by side that share their world coordinates."""
     height, width = shape
-    figure = make_figure(
-        figsize=(_PANEL * n_panels + 0.8, _PANEL * height / width + 0.7), dpi=_DPI,
+    figure = new_figure(
+        'compare()', figsize=(_PANEL * n_panels + 0.8, _PANEL * height / width + 0.7), dpi=_DPI,
         layout='constrained',
     )  # fmt: skip
     axes = [figure.add_subplot(1, n_panels, i + 1, projection=wcs) for i in range(n_panels)]

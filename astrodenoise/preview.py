@@ -64,12 +64,7 @@ class Preview:
         if is_lazy(ccd):
             msg = 'a dask array is denoised where it is computed: denoise(ccd)[y0:y1, x0:x1]'
             raise TypeError(msg)
-        usual = {
-            'model': 'default', 'strength': 1.0, 'limit': 6.0, 'channels': None,
-            'uncertainty': 'keep', 'tile_size': 'auto', 'blend': 'gaussian', 'batch_size': None,
-            'device': 'auto', 'precision': 'auto', 'progress_bar': None,
-        }  # fmt: skip
-        settings = Options(overlap, **usual | options)
+        settings = Options(overlap, **options)
         settings.check()
         self._frame = as_mosaic(open_frame(ccd), bayer, channels=settings.channels)
         self._start = start_of(

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from astrodenoise.atomic import atomic_write
-from astrodenoise.plotting import compare
+from astrodenoise.plotting import compare, new_figure
 from astrodenoise.reportdata import FAILED, PASSED
 
 __all__ = ['draw_report', 'write_picture']
@@ -64,12 +64,7 @@ def draw_report(report):
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = "the picture of a report needs matplotlib: pip install 'astrodenoise[pictures]'"
-        raise ImportError(msg) from error
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor=GROUND)
+    figure = new_figure('the picture of a report', figsize=SIZE, dpi=DPI, facecolor=GROUND)
     content = report.to_dict()
     figure.text(0.035, 0.967, content['files']['noisy'], color=TEXT, size=17, weight='bold')
     figure.text(0.965, 0.967, 'astrodenoise report', color=AFTER, size=11, ha='right')

@@ -5,6 +5,8 @@ from textwrap import wrap
 
 import numpy as np
 
+from astrodenoise.plotting import new_figure
+
 __all__ = ['draw_check']
 
 NOISY, DENOISED, TRUST = '#888888', '#0b6fb8', '#3a9a5b'
@@ -32,12 +34,7 @@ def draw_check(check, *, detected, tolerance, false):
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = 'the plot of a check needs matplotlib: pip install astrodenoise[pictures]'
-        raise ImportError(msg) from error
-    figure = Figure(figsize=(11, 7.6), dpi=100, layout='constrained')
+    figure = new_figure('the plot of a check', figsize=(11, 7.6), dpi=100, layout='constrained')
     axes = figure.subplots(2, 2, sharex=True)
     bins = check.bins()
     snr = np.array([np.sqrt(one.low * one.high) for one in bins])

@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Tests of FITS files on the command line: what is used of them, what changes, what is said."""
 
+import dataclasses
 import gzip
+import inspect
 import os
 
 import numpy as np
@@ -11,8 +13,9 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.testing import assert_allclose, assert_array_equal
 
 import astrodenoise
-from astrodenoise import frametasks
+from astrodenoise import core, frametasks, mosaic
 from astrodenoise.cli import main
+from astrodenoise.options import Options
 
 SHAPE = (72, 96)
 SIGMA = 10.0
@@ -81,15 +84,15 @@ def other_cards(header):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Give the keywords of each call of denoise(), which does its work all the same."""
+    """Give what each frame is denoised with, which is done all the same."""
     calls = []
-    denoise = astrodenoise.denoise
+    denoise_frame = core.denoise_frame
 
-    def listen(ccd, *args, **keywords):
-        calls.append(keywords | {'ccd': ccd, 'overlap': args[0] if args else None})
-        return denoise(ccd, *args, **(keywords | {'star_mask': None}))
+    def listen(frame, settings, **keywords):
+        calls.append(vars(settings) | keywords | {'ccd': frame.original})
+        return denoise_frame(frame, settings, **(keywords | {'star_mask': None}))
 
-    monkeypatch.setattr(astrodenoise, 'denoise', listen)
+    monkeypatch.setattr(core, 'denoise_frame', listen)
     return calls
 
 
@@ -362,9 +365,12 @@ def test_options_go_before_the_record(tmp_path, hst, like, asked):
 def test_usual_settings(tmp_path, hst, asked):
     """What is neither given nor recorded is what the function takes."""
     assert main(['denoise', str(hst), '-o', f'{tmp_path}/out.fits', '-q']) == 0
-    expected = astrodenoise.denoise.__kwdefaults__ if asked is None else asked[0]
-    assert expected['strength'] == 1
-    assert (expected['overlap'], expected['tile_size'], expected['limit']) == (0.25, 'auto', 6)
+    usual = inspect.signature(astrodenoise.denoise).parameters
+    names = {field.name for field in dataclasses.fields(Options)} - {'progress_bar'}
+    assert {name: asked[0][name] for name in names} == {name: usual[name].default for name in names}
+    assert {name: getattr(Options(), name) for name in names} == {
+        name: usual[name].default for name in names
+    }
 
 
 def test_like_what_was_never_denoised(tmp_path, hst, capsys):
@@ -444,10 +450,10 @@ def test_wrong_usage(tmp_path, hst, capsys, options, reason):
 def test_mosaic_pattern(hst, word, bayer, monkeypatch):
     """It reaches the function as the function has it."""
     asked = []
-    monkeypatch.setattr(astrodenoise, 'denoise', lambda *_, **keywords: asked.append(keywords))
+    monkeypatch.setattr(mosaic, 'as_mosaic', lambda _, given, **__: asked.append(given))
     options = [] if word is None else ['--bayer', word]
     run(hst, hst.with_name('out.fits'), *options)
-    assert asked[0]['bayer'] is bayer or asked[0]['bayer'] == bayer == 'GRBG'
+    assert asked[0] is bayer or asked[0] == bayer == 'GRBG'
 
 
 # Every way to store an image

@@ -87,7 +87,7 @@ def test_resampling_gives_what_the_other_exposure_would_show():
     shown, known = resample(light, valid, Alignment(np.eye(2), np.array(shift)), box)
     truth = draw()[box]
     assert_allclose(shown[known], truth[known], atol=0.01 * truth.max())
-    hole = np.argwhere(~known) + [20, 30]  # noqa: RUF005 of the box
+    hole = np.argwhere(~known) + np.array([20, 30])
     assert 9 <= len(hole) <= 64
     assert np.abs(hole - (np.array([100, 50]) - shift)).max() < 5
 

@@ -21,7 +21,7 @@ RUN = ['run', None]  # the click on "Denoise"
 def node():
     command = shutil.which('node')
     if command is None:
-        pytest.skip('needs node, which runs JavaScript')
+        pytest.skip('node is not installed: scripts of PixInsight are JavaScript')
     return command
 
 

@@ -227,7 +227,7 @@ def test_a_comment_that_is_refused_is_told(script, rng):
 
 
 def test_the_line_of_the_history_fits(script):
-    choice = script.Choice(1 / 3, 1 / 7, '/home/100%s "of"/a very long path/to/a/model.safetensors')
+    choice = script.Choice(1 / 3, 1 / 7, 'weights/100%s "of"/a very long/path/to/model.safetensors')
     assert len(choice.line().encode()) <= 70
     assert not set('%"') & set(choice.line())  # Siril makes formats and quotes of them
 
@@ -447,7 +447,7 @@ def test_the_window_previews_applies_and_tells_errors():
     """On a screen of its own, where Xvfb and tkinter are installed."""
     pytest.importorskip('tkinter')
     if shutil.which('Xvfb') is None:
-        pytest.skip('needs Xvfb, a screen in memory')
+        pytest.skip('Xvfb is not installed, and a window needs a screen')
     with subprocess.Popen(
         ['Xvfb', '-displayfd', '1', '-screen', '0', '1400x900x24', '-nolisten', 'tcp'],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -1,2 +1,2 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""The commands: each module has ``NAME``, ``HELP``, ``add_arguments`` and ``run``."""
+"""The commands: each module has a ``COMMAND``."""

@@ -6,24 +6,13 @@ import os
 
 from astrodenoise.argtypes import unit
 from astrodenoise.arguments import add_shares
-from astrodenoise.commands.status import DONE
+from astrodenoise.commands.command import DONE, Command
 from astrodenoise.console import show_warnings
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
-
-NAME = 'blend'
-HELP = 'denoise at another strength, from a residual, without the network'
+__all__ = ['COMMAND']
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     add = parser.add_argument
     add('frame', metavar='FRAME', help='the file that was denoised')
     add('residual', metavar='RESIDUAL',
@@ -41,25 +30,7 @@ def add_arguments(parser):
     add('-q', '--quiet', action='store_true', help='do not name what was written')
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the output is one of the inputs.
-    """
+def _run(args):
     from astrodenoise.blending import blend_files
 
     output = os.path.realpath(args.output)
@@ -83,3 +54,11 @@ def run(args):
     if not args.quiet:
         print(f'{args.frame} -> {args.output}')
     return DONE
+
+
+COMMAND = Command(
+    'blend',
+    'denoise at another strength, from a residual, without the network',
+    _add_arguments,
+    _run,
+)

@@ -5,20 +5,21 @@ import argparse
 import io
 from pathlib import Path
 
-from astrodenoise.argtypes import check_parent, count, number, positive
-from astrodenoise.commands.status import DONE, SOME_FAILED
+from astrodenoise.argtypes import (
+    bayer_pattern,
+    check_model,
+    check_parent,
+    count,
+    noise_level,
+    number,
+    positive,
+)
+from astrodenoise.commands.command import DONE, SOME_FAILED, Command
 from astrodenoise.console import make_progress_bar, show_warnings, tell_failed
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
+__all__ = ['COMMAND']
 
-NAME = 'check'
-HELP = 'find out on a frame which of its sources can be trusted once it is denoised'
 PLOTS = ('.png', '.pdf', '.svg')
-BAYER = {'header': True, 'none': False} | {name: name for name in ('RGGB', 'BGGR', 'GRBG', 'GBRG')}
-
-
-def _noise(text):
-    return text if text == 'measure' else positive(text)
 
 
 def _seed(text):
@@ -29,18 +30,10 @@ def _seed(text):
     return value
 
 
-_noise.__name__ = _seed.__name__ = 'number'  # argparse names it where the text is no number
+_seed.__name__ = 'number'  # argparse names it where the text is no number
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     parser.epilog = (
         'Known stars and galaxies are put into the frame, it is denoised with and without them, '
         'and what comes out is measured; a twin of the frame that has its noise alone tells how '
@@ -56,9 +49,9 @@ def add_arguments(parser):
     add('--channels', choices=('joint', 'separate'),
         help='three planes are colours of one camera, or each plane is denoised for itself '
              '(default: what the file says)')
-    add('--bayer', choices=BAYER,
+    add('--bayer', type=bayer_pattern, metavar='PATTERN|header|none',
         help='the frame is a raw colour mosaic: its four planes are checked')
-    add('--noise', type=_noise, metavar='VALUE|measure',
+    add('--noise', type=noise_level, metavar='VALUE|measure',
         help='sigma in the unit of the pixels, or measure it whatever the file says')
     add('--saturation', type=positive, metavar='VALUE',
         help='pixels from this value on are kept as they are')
@@ -74,27 +67,9 @@ def add_arguments(parser):
     add('-q', '--quiet', action='store_true', help='no progress')
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     _check_outputs(args)
-    _check_model(args.model)
+    check_model(args.model)
     with show_warnings(args, args.frame):
         try:
             check = _check(args)
@@ -120,18 +95,6 @@ def _check_outputs(args):
         raise argparse.ArgumentError(None, msg)
 
 
-def _check_model(model):
-    from astrodenoise.preparation import MODELS
-    from astrodenoise.weights import describe
-
-    if model in MODELS:
-        return
-    try:
-        describe(model)
-    except ValueError as error:
-        raise argparse.ArgumentError(None, ' '.join(str(error).split())) from error
-
-
 def _check(args):
     """Read the frame and check it."""
     from astrodenoise import check_frame
@@ -140,7 +103,7 @@ def _check(args):
     ccd, context = read_frame(args.frame, ext=args.ext)
     return check_frame(
         ccd, model=args.model, strength=args.strength, channels=args.channels or context.channels,
-        bayer=BAYER.get(args.bayer), noise=args.noise, saturation=args.saturation,
+        bayer=args.bayer, noise=args.noise, saturation=args.saturation,
         n_sources=args.sources, seed=args.seed,
         progress_bar=make_progress_bar(args, Path(args.frame).name, unit='pass'),
     )  # fmt: skip
@@ -158,3 +121,11 @@ def _write(args, check):
         check.plot().savefig(drawn, format=Path(args.plot).suffix[1:].lower())
         with atomic_write(args.plot, overwrite=args.overwrite) as handle:
             handle.write(drawn.getvalue())
+
+
+COMMAND = Command(
+    'check',
+    'find out on a frame which of its sources can be trusted once it is denoised',
+    _add_arguments,
+    _run,
+)

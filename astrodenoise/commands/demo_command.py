@@ -4,24 +4,13 @@
 from pathlib import Path
 
 from astrodenoise.argtypes import check_parent
-from astrodenoise.commands.status import DONE
+from astrodenoise.commands.command import DONE, Command
 from astrodenoise.console import make_progress_bar, show_warnings
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
-
-NAME = 'demo'
-HELP = 'make a frame, denoise it and measure what changed'
+__all__ = ['COMMAND']
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     add = parser.add_argument
     add('-o', '--output', default='astrodenoise-demo', metavar='DIR',
         help='folder for the files (default: %(default)s)')
@@ -29,25 +18,7 @@ def add_arguments(parser):
     add('-q', '--quiet', action='store_true', help='no progress')
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     from astrodenoise.demo import run_demo
 
     folder = Path(args.output)
@@ -58,3 +29,6 @@ def run(args):
         )
     print(text)
     return DONE
+
+
+COMMAND = Command('demo', 'make a frame, denoise it and measure what changed', _add_arguments, _run)

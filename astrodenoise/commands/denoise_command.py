@@ -5,9 +5,9 @@ import contextlib
 import sys
 from pathlib import Path
 
-from astrodenoise.arguments import add_denoise as add_arguments
+from astrodenoise.arguments import add_denoise
 from astrodenoise.atomic import remove_stale
-from astrodenoise.commands.status import DONE, INTERRUPTED, SOME_FAILED
+from astrodenoise.commands.command import DONE, INTERRUPTED, SOME_FAILED, Command
 from astrodenoise.console import above_bars, show_warnings, tell
 from astrodenoise.manifest import STATUSES, kept
 from astrodenoise.progress import (
@@ -18,31 +18,10 @@ from astrodenoise.progress import (
     warnings_in,
 )
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
-
-NAME = 'denoise'
-HELP = 'denoise files'
+__all__ = ['COMMAND']
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     from astrodenoise import batch, settings
 
     if args.like is None:
@@ -133,3 +112,6 @@ def _report(args, outcome):
     else:
         text = f'{outcome.input} -> {outcome.output}  {outcome.seconds:.1f} s{outcome.note}'
     print(text, flush=True, file=sys.stderr if args.json else sys.stdout)
+
+
+COMMAND = Command('denoise', 'denoise files', add_denoise, _run)

@@ -5,24 +5,13 @@ import functools
 from pathlib import Path
 
 from astrodenoise.argtypes import check_parent
-from astrodenoise.commands.status import DONE, SOME_FAILED
+from astrodenoise.commands.command import DONE, SOME_FAILED, Command
 from astrodenoise.console import make_progress_bar, show_warnings, tell_failed
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
-
-NAME = 'evaluate'
-HELP = 'measure how good a denoised frame is'
+__all__ = ['COMMAND']
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     add = parser.add_argument
     add('truth', metavar='TRUTH', help='file of the noiseless frame, or a folder of them')
     add('noisy', metavar='NOISY', help='the noisy frame, or a folder of files of the same names')
@@ -38,25 +27,7 @@ def add_arguments(parser):
     add('-q', '--quiet', action='store_true', help='no progress')
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     from astrodenoise.evaluation import evaluate_files
 
     if args.json not in (None, '-'):
@@ -70,3 +41,6 @@ def run(args):
     if text:
         print(text)
     return SOME_FAILED if n_failed else DONE
+
+
+COMMAND = Command('evaluate', 'measure how good a denoised frame is', _add_arguments, _run)

@@ -3,48 +3,19 @@
 
 import argparse
 
-from astrodenoise.commands.status import DONE
+from astrodenoise.commands.command import DONE, Command
 from astrodenoise.console import reason_of
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
-
-NAME = 'models'
-HELP = 'list the models, or describe one'
+__all__ = ['COMMAND']
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     parser.add_argument(
         'name', nargs='?', metavar='NAME', help='model to describe, or a weights file'
     )
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     from astrodenoise.exceptions import WeightsError
     from astrodenoise.weights import describe, list_models
 
@@ -79,3 +50,6 @@ def _table(rows):
     for line in cells:
         text = '  '.join(f'{cell:<{n}}' for cell, n in zip(line, widths, strict=True))
         yield text.rstrip()
+
+
+COMMAND = Command('models', 'list the models, or describe one', _add_arguments, _run)

@@ -5,26 +5,16 @@ import argparse
 import time
 from pathlib import Path
 
-from astrodenoise.argtypes import check_parent
-from astrodenoise.commands.status import DONE
-from astrodenoise.console import make_progress_bar, reason_of, show_warnings
+from astrodenoise.argtypes import check_model, check_parent
+from astrodenoise.commands.command import DONE, Command
+from astrodenoise.console import make_progress_bar, show_warnings
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
+__all__ = ['COMMAND']
 
-NAME = 'report'
-HELP = 'make a page that shows what denoising did to a frame'
 KINDS = {'.png': 'png', '.json': 'json'}  # of what -o names; anything else is a page
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     add = parser.add_argument
     add('noisy', metavar='NOISY', help='the frame before: FITS, PNG or TIFF')
     add(
@@ -48,29 +38,7 @@ def add_arguments(parser):
     add('-q', '--quiet', action='store_true', help='no progress, no summary')
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    FrameError
-        If a file cannot be read.
-    FileExistsError
-        If a file exists and ``--overwrite`` is not given.
-    """
+def _run(args):
     outputs = _outputs(args)
     _check_options(args)
     from astrodenoise.atomic import check_target
@@ -120,13 +88,7 @@ def _check_options(args):
     if args.denoised is not None and args.model is not None:
         msg = '--model denoises NOISY, but DENOISED is given: leave one of them out'
         raise argparse.ArgumentError(None, msg)
-    if args.model not in (None, 'default', 'fast'):
-        from astrodenoise.weights import describe
-
-        try:
-            describe(args.model)
-        except ValueError as error:
-            raise argparse.ArgumentError(None, reason_of(error)) from error
+    check_model(args.model)
 
 
 def _measured(args):
@@ -191,3 +153,11 @@ def _write(kind, path, report, overwrite):
     else:
         with atomic_write(path, overwrite=overwrite) as handle:
             handle.write(f'{report.to_json()}\n'.encode())
+
+
+COMMAND = Command(
+    'report',
+    'make a page that shows what denoising did to a frame',
+    _add_arguments,
+    _run,
+)

@@ -8,25 +8,15 @@ import logging
 from pathlib import Path
 
 from astrodenoise.argtypes import check_parent, count, duration
-from astrodenoise.commands.status import DONE, SOME_FAILED
+from astrodenoise.commands.command import DONE, SOME_FAILED, Command
 from astrodenoise.console import reason_of, show_warnings, tell
 
-__all__ = ['HELP', 'NAME', 'add_arguments', 'run']
+__all__ = ['COMMAND']
 
-NAME = 'train'
-HELP = 'train a network, or fine-tune one on frames of your own'
 QUARTER = 900.0  # s, time limit of fine-tuning
 
 
-def add_arguments(parser):
-    """
-    Add the arguments of the command to its parser.
-
-    Parameters
-    ----------
-    parser : `argparse.ArgumentParser`
-        The parser.
-    """
+def _add_arguments(parser):
     add = parser.add_argument
     add('config', metavar='CONFIG', nargs='?',
         help='TOML file, or a preset: default, colour, fast, fast_colour, paper, smoke')
@@ -57,25 +47,7 @@ def add_arguments(parser):
     parser.set_defaults(verbose=1)  # the log of the losses is what one waits for
 
 
-def run(args):
-    """
-    Run the command.
-
-    Parameters
-    ----------
-    args : `argparse.Namespace`
-        What was parsed.
-
-    Returns
-    -------
-    status : int
-        The exit status.
-
-    Raises
-    ------
-    argparse.ArgumentError
-        If the command was used wrongly.
-    """
+def _run(args):
     _check_usage(args)
     if args.config is None:
         return _fine_tune(args)
@@ -195,3 +167,11 @@ def _denoiser(model, device=None):
         return result.reshape(planes.shape)
 
     return denoise_planes
+
+
+COMMAND = Command(
+    'train',
+    'train a network, or fine-tune one on frames of your own',
+    _add_arguments,
+    _run,
+)

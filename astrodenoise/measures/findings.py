@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from astrodenoise.background import local_level
-from astrodenoise.limit import BOXES, _box_means, _patterned_noise
+from astrodenoise.limit import BOXES, box_means, patterned_noise
 from astrodenoise.measures import detections
 from astrodenoise.measures.comparison import DEFAULT_WIDTH
 
@@ -318,8 +318,8 @@ def largest_moves(change, correlation, *, limit=6.0):
     """
     sizes, candidates = [], []
     for box in (box for box in BOXES if min(change.shape) >= box):
-        means = _box_means(change, box)
-        noise = _patterned_noise(means, box, correlation)
+        means = box_means(change, box)
+        noise = patterned_noise(means, box, correlation)
         pulls = np.abs(means) / np.float32(noise)
         highest = np.unravel_index(np.argmax(pulls), pulls.shape)
         sizes.append(_move(means, highest, box, noise))

@@ -33,13 +33,8 @@ def draw_before_after(path, one, outputs, scores, *, title=''):
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = "the figure needs matplotlib: pip install 'astrodenoise[pictures]'"
-        raise ImportError(msg) from error
     from astrodenoise.atomic import atomic_write
-    from astrodenoise.plotting import compare
+    from astrodenoise.plotting import compare, new_figure
 
     part = _most_to_see(one)
     planes = 3 if len(one.noisy) == 3 else 1
@@ -53,7 +48,7 @@ def draw_before_after(path, one, outputs, scores, *, title=''):
     others = cut(one.first if one.second is None else (one.first + one.second) / 2)
     height, width = (n / DPI for n in noisy.shape[-2:])
     size = 3 * width + 2 * GAP, 2 * (height + HEAD) + HEAD + FOOT
-    figure = Figure(figsize=size, dpi=DPI)
+    figure = new_figure('the figure', figsize=size, dpi=DPI)
     places = [
         figure.add_axes((
             column * (width + GAP) / size[0], (FOOT + (1 - row) * (height + HEAD)) / size[1],

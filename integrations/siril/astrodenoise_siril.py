@@ -11,6 +11,7 @@ selection, apply.  With arguments, or in siril-cli, it denoises the image at onc
 """
 
 import argparse
+import importlib
 import queue
 import re
 import sys
@@ -494,7 +495,7 @@ def tell_failed(siril, error, *, box):
 def check_installed():
     """Refuse to go on without the package, and say how it is installed."""
     try:
-        import astrodenoise  # noqa: F401
+        importlib.import_module('astrodenoise')
     except ImportError as error:
         msg = (
             "the package astrodenoise is not in Siril's Python: in a clone of it run "
