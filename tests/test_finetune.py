@@ -14,6 +14,7 @@ from scipy import ndimage
 from astrodenoise import denoise
 from astrodenoise.cli import main
 from astrodenoise.commands.train_command import _denoiser as denoiser
+from astrodenoise.model import ModelConfig, ResUNet
 from astrodenoise.training import acceptance, finetune, ownframes
 from astrodenoise.training.acceptance import judge, measure_weights, simulated_stars
 from astrodenoise.training.config import load_config
@@ -21,7 +22,8 @@ from astrodenoise.training.library import Scene, mixed_library
 from astrodenoise.training.losses import calibration_loss
 from astrodenoise.training.noise2noise import HeldOut
 from astrodenoise.training.pairs import check_pair
-from astrodenoise.training.tiles import tile_rounds
+from astrodenoise.training.tiles import scene_tiles, tile_rounds
+from astrodenoise.training.validation import validate
 from astrodenoise.weights import describe, load_weights, save_weights
 
 
@@ -128,6 +130,14 @@ def test_simulated_stars_are_the_same_for_every_call():
         assert torch.equal(a.noisy, b.noisy)
 
 
+def test_a_kind_without_noise_tells_no_gain():
+    tiles = scene_tiles(Scene('blank', np.zeros((1, 64, 64), np.float32)), 1, tile_size=64)
+    silent = replace(tiles, target=torch.zeros_like(tiles.target))
+    network = ResUNet(ModelConfig(widths=(4, 4), blocks=(1, 1))).eval()
+    gains = validate(network, {'stars': tiles, 'blank': silent})
+    assert set(gains) == {'stars', 'mean', 'calibration'}
+
+
 # --- the stream ----------------------------------------------------------------------------------
 
 
@@ -209,10 +219,10 @@ def exposures(tmp_path_factory):
 def small(monkeypatch):
     """Make fine-tuning as small as it can be."""
     for name, value in (('N_SIMULATED', 2), ('N_VALIDATION', 1), ('N_CALIBRATION', 0),
-                        ('BATCH', 4), ('TILE', 64)):  # fmt: skip
+                        ('BATCH', 4), ('TILE', 64), ('RATE', 1e-6)):  # fmt: skip
         monkeypatch.setattr(finetune, name, value)
-    monkeypatch.setattr(acceptance, 'N_SCENES', 2)
-    monkeypatch.setattr(acceptance, 'SCENE_SIZE', 256)
+    monkeypatch.setattr(acceptance, 'N_SCENES', 1)
+    monkeypatch.setattr(acceptance, 'SCENE_SIZE', 192)
 
 
 def tune(*arguments):

@@ -19,15 +19,16 @@ from astrodenoise.measures import detections, pixels, sources
 from astrodenoise.measures.comparison import open_comparison, whole
 from astrodenoise.measures.figures import bootstrap_error, combine_figures, mean_ratio
 from astrodenoise.training.library import simulate
+from astrodenoise.training.pairs import light_difference
 from astrodenoise.training.synthesis import NoiseRanges, observe_planes
 
 __all__ = ['Measured', 'Row', 'Verdict', 'judge', 'measure_weights', 'simulated_stars']
 
-N_SCENES, SCENE_SIZE = 16, 512
+N_SCENES, SCENE_SIZE = 24, 512
 KINDS = {'stars': 3, 'cluster': 1, 'faint': 2}
 TABLE_SEED = 4_321_000
-N_ERRORS = 2.0  # paired errors by which a figure may be worse
-SEEING = 0.05  # of a pixel's light: what differs between two frames of a varying sky
+N_ERRORS = 3.0  # errors of a difference: of seven figures chance refuses one in a hundred times
+BRIGHTEST = 100.0  # sigma, of the pixels that count
 SMOOTH = 1.5  # px, of the others, which tell the level
 BLOCK = 32  # px, that the errors of scores are told by
 FAINT = 1.0  # sigma, below which the noise of a single other frame is told
@@ -146,7 +147,7 @@ class Verdict:
         return text if self.improved else f'{text}, no better than before within its error'
 
     def __str__(self):
-        lines = [('', 'shipped', 'fine-tuned', 'worse by', 'allowed', '')]
+        lines = [('', 'before', 'fine-tuned', 'worse by', 'allowed', '')]
         lines += [
             (f'{row.label} ({row.unit})', f'{row.before:.4g}', f'{row.after:.4g}',
              f'{row.change:+.3g} ± {row.error:.2g}',
@@ -275,7 +276,9 @@ def _score(one, denoised, number):
         sigma = noise.sigma_at(level).astype(float)
         height = (level - noise.sky) / noise.sigma
         # where seeing makes more difference than noise, a pixel counts accordingly less
-        weight = where / (1 + (SEEING * np.maximum(height, 0) * noise.sigma / sigma) ** 2)
+        light = np.maximum(height, 0) * noise.sigma
+        seeing = light_difference((noisy - noise.sky) / noise.sigma, light / noise.sigma, where)
+        weight = where * (height < BRIGHTEST) / (1 + (seeing * light / sigma) ** 2)
         powers = [
             (frame - first) * (frame - second) / sigma**2
             for frame in (np.where(where, denoised[plane], 0), noisy)
@@ -355,8 +358,10 @@ def judge(before, after):
     change, error = mean_ratio(both), bootstrap_error(mean_ratio, both, before.groups)
     values = [mean_ratio(one.scores[:, [0, 2]]) - one.own for one in (before, after)]
     noisy = mean_ratio(before.scores[:, [1, 2]]) - before.own
+    own = bootstrap_error(mean_ratio, before.scores[:, [0, 2]], before.groups)
     values, change = map(float, values), float(change)
-    rows = [Row('error on held-out sky', 'sigma^2', *values, change, error, N_ERRORS * error)]
+    limit = _limit(error, own)
+    rows = [Row('error on held-out sky', 'sigma^2', *values, change, error, limit)]
     for key, (label, unit, badness) in STAR_ROWS.items():
         old, new = before.stars[key], after.stars[key]
         if old.testable and new.testable:
@@ -369,14 +374,19 @@ def judge(before, after):
 
 
 def _star_row(old, new, label, unit, badness):
-    """Compare a figure star by star; it may be worse by its own error, or by chance."""
+    """Compare a figure star by star."""
     samples = np.column_stack([old.samples, new.samples])
     width = old.samples.shape[1]
     worse = functools.partial(_worse, old.statistic, badness, width)
     change, error = float(worse(samples)), bootstrap_error(worse, samples, old.groups)
-    error = error if np.isfinite(error) else np.inf
-    limit = max(N_ERRORS * error, old.error if np.isfinite(old.error) else 0.0)
-    return Row(label, unit, old.value, new.value, change, error, limit)
+    return Row(label, unit, old.value, new.value, change, error, _limit(error, old.error))
+
+
+def _limit(error, own):
+    """How much worse a figure may be: by chance, or by less than it is known to itself."""
+    if not np.isfinite(error):
+        return np.inf
+    return float(max(N_ERRORS * error, own if np.isfinite(own) else 0.0))
 
 
 def _worse(statistic, badness, width, samples):

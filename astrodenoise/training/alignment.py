@@ -25,8 +25,9 @@ LEAST_SNR = 12.0  # matched filter, of stars that are matched
 WIDTH = 3.0  # px, FWHM that stars are searched with
 SHARP, WIDE = 0.6, 2.5  # of the common FWHM: what is narrower is no star, what is wider neither
 SPIKE, SHARED = 5.0, 0.2  # sigma, and the share of it that the neighbours of a star's core have
-MOST = 40  # brightest stars that form triangles
-LARGEST = 3000  # stars of an exposure
+MOST = 30  # brightest stars that form triangles
+BRIGHTEST = 100  # stars that tell the seeing
+LARGEST = 1000  # stars of an exposure
 FEWEST = 5  # stars, below which no map is made of them
 AFFINE = 12  # stars, from which on shear is fitted, too
 NEAR = 3.0  # px, of a star from where it is expected, at first
@@ -84,7 +85,8 @@ class Sighting:
             return np.empty((0, 3)), WIDTH
         common = float(np.median(shapes.fwhm[known]))
         star = known & (shapes.fwhm > SHARP * common) & (shapes.fwhm < WIDE * common)
-        return np.column_stack([y + shapes.y, x + shapes.x, height])[star], common
+        found = np.column_stack([y + shapes.y, x + shapes.x, height])[star]
+        return found, float(np.median(shapes.fwhm[star][:BRIGHTEST]))
 
 
 @dataclass(frozen=True, eq=False)

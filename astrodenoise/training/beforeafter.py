@@ -11,9 +11,9 @@ GAP, HEAD, FOOT = 0.08, 0.36, 0.05  # inches between panels, for their titles, b
 DPI = 100
 
 
-def draw_before_after(path, one, outputs, scores, *, title=''):
+def draw_before_after(path, one, outputs, scores, *, base='shipped', title=''):
     """
-    Draw a noisy frame, both denoised ones, what each took out, and the others' mean.
+    Draw a noisy frame, both denoised ones, what each took out, and what others show.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ def draw_before_after(path, one, outputs, scores, *, title=''):
         Denoised with the weights that were started from, and with the new ones.
     scores : tuple of float
         Errors on all held-out sky: noisy, before, after.
+    base : str, optional
+        Name of the weights that were started from.
     title : str, optional
         Of the whole.
 
@@ -58,9 +60,10 @@ def draw_before_after(path, one, outputs, scores, *, title=''):
     ]  # fmt: skip
     sigma = float(np.mean(one.sigma))
     titles = [
-        f'noisy, error {scores[0]:.3g}', f'shipped, error {scores[1]:.3g}',
-        f'fine-tuned, error {scores[2]:.3g}', 'mean of others',
-        'shipped: residual, ±4 sigma', 'fine-tuned: residual, ±4 sigma',
+        f'noisy, error {scores[0]:.3g}', f'{base}, error {scores[1]:.3g}',
+        f'fine-tuned, error {scores[2]:.3g}',
+        'mean of others' if one.own is None else 'clean frame',
+        f'{base}: residual, ±4 sigma', 'fine-tuned: residual, ±4 sigma',
     ]  # fmt: skip
     for clean, at in ((before, (0, 1, 4)), (after, (0, 2, 5))):
         axes = [places[i] for i in at]

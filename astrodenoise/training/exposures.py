@@ -6,15 +6,18 @@ What is fixed on a detector lies in the same place of all exposures.  Only where
 against it can two exposures tell it from the sky: else a network learns to keep it.
 """
 
+import functools
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from astrodenoise.estimate import measure_plane
 from astrodenoise.training.alignment import Alignment, Sighting, align, resample
+from astrodenoise.training.blemishes import near_saturated, persistent_spikes
 from astrodenoise.training.framefiles import frame_files, read_planes
 from astrodenoise.training.pairs import finest_noise
 from astrodenoise.training.photometry import KNOWN_SCALE, PairError, relate_frames
@@ -24,14 +27,16 @@ __all__ = ['LEAST_MOVED', 'Exposure', 'Field', 'load_fields', 'new_exposure', 'o
 
 log = logging.getLogger(__name__)
 
+N_THREADS = min(4, os.cpu_count() or 1)
 LEAST_MOVED = 5.0  # px, of the sky on the detector between two exposures
 MOST_EXPOSURES = 24  # of a field
 MOST_PIXELS = 400_000_000  # of a field, in all its exposures
 SMALLEST = 96  # px, side of an exposure
 SHARPEST = 1.8  # px, FWHM of stars that can be moved by a part of a pixel
 COMPARED = 1024  # px, side of the middle in which brightness is compared
-SPIKE = 4.0  # sigma over the median of 3 x 3 px
-PERSISTENT = 0.75  # share of the exposures in which a hot pixel stands out
+FEW_STARS = 20  # from which on they tell the seeing by themselves
+TO_FWHM = 2 * np.sqrt(2 * np.log(2))
+HALO = 3.0  # FWHM round a saturated star
 MOST_COMPARED = 8  # exposures that tell hot pixels
 MOST_REFERENCES = 3  # exposures that others are aligned to, one after the other
 
@@ -48,7 +53,9 @@ class Exposure:
     data : `numpy.ndarray`, (P, H, W), float32
         As it was taken: on its own grid, in its own unit.
     valid : `numpy.ndarray`, (P, H, W), bool
-        The pixels that count: finite, with data, neither masked nor saturated nor hot.
+        The pixels that are compared: neither hot nor near a saturated star, and shown.
+    shown : `numpy.ndarray`, (P, H, W), bool
+        The pixels that a network sees: finite, with data, neither masked nor saturated.
     sigma : `numpy.ndarray`, (P,)
         Noise of a pixel at the level of the sky.
     sighting : `astrodenoise.training.alignment.Sighting`
@@ -64,6 +71,7 @@ class Exposure:
     name: str
     data: np.ndarray
     valid: np.ndarray
+    shown: np.ndarray
     sigma: np.ndarray
     sighting: Sighting
     seen: Alignment | None = None
@@ -236,10 +244,11 @@ def new_exposure(name, data, valid=None):
         raise PairError(msg)
     # planes together, each counting as its noise allows
     weight = 1 / sigma**2 / np.sum(1 / sigma**2)
-    sighting = Sighting(
-        np.tensordot(weight, data, axes=1), valid.all(axis=0), float(np.sqrt(1 / np.sum(sigma**-2)))
-    )
-    return Exposure(name, data, valid, sigma, sighting)
+    together = np.tensordot(weight.astype(np.float32), data, axes=1)
+    sighting = Sighting(together, valid.all(axis=0), float(np.sqrt(1 / np.sum(sigma**-2))))
+    reach = int(np.ceil(HALO * sighting.fwhm))
+    near = [near_saturated(*part, reach) for part in zip(data, valid, sigma, strict=True)]
+    return Exposure(name, data, valid & ~np.stack(near), valid, sigma, sighting)
 
 
 def open_field(name, exposures, bad=None):
@@ -290,17 +299,24 @@ def _open_exposures(exposures):
     best = [], {}
     ranked = sorted(exposures, key=lambda one: -len(one.sighting.stars))
     for reference in ranked[:MOST_REFERENCES]:  # the first may be of another field
-        kept, bad = [], {}
-        for one in exposures:
-            try:
-                kept.append(_open_exposure(one, reference))
-            except PairError as error:
-                bad[one.name] = str(error)
+        bad = {}
+        with ThreadPoolExecutor(N_THREADS) as pool:
+            kept = list(pool.map(functools.partial(_try_exposure, reference, bad), exposures))
+        kept = [one for one in kept if one is not None]
         if len(kept) > len(best[0]):
             best = kept, bad
         if len(kept) > len(exposures) / 2:
             break
     return best
+
+
+def _try_exposure(reference, bad, one):
+    """Open an exposure, or write down why that fails."""
+    try:
+        return _open_exposure(one, reference)
+    except PairError as error:
+        bad[one.name] = str(error)
+        return None
 
 
 def _open_exposure(one, reference):
@@ -323,6 +339,9 @@ def _open_exposure(one, reference):
     relations = [_relate(reference, one, plane, box) for plane in planes]
     scale = np.array([relation.scale for relation in relations])
     narrower = float(np.mean([relation.broader for relation in relations]))
+    if min(len(each.sighting.stars) for each in (one, reference)) >= FEW_STARS:
+        widths = (each.sighting.fwhm / TO_FWHM for each in (reference, one))
+        narrower = float(np.subtract(*np.square(list(widths))))
     return replace(one, valid=one.valid.copy(), scale=scale, narrower=narrower)
 
 
@@ -380,15 +399,10 @@ def _mask_hot_pixels(exposures, moved):
     for number in np.argsort(-moved[chosen[0]], kind='stable'):
         if len(chosen) < MOST_COMPARED and min(moved[number, chosen]) > LEAST_MOVED:
             chosen.append(int(number))
-    needed = int(np.ceil(PERSISTENT * len(chosen)))
     n_hot = 0
     for plane in range(len(exposures[0].data)):
-        balance = np.zeros(exposures[0].shape, np.int8)
-        for one in (exposures[number] for number in chosen):
-            data = one.data[plane]
-            spike = (data - ndimage.median_filter(data, 3)) / one.sigma[plane]
-            balance += (spike > SPIKE).astype(np.int8) - (spike < -SPIKE).astype(np.int8)
-        hot = np.abs(balance) >= needed
+        parts = [(exposures[i].data[plane], exposures[i].sigma[plane]) for i in chosen]
+        hot = persistent_spikes(*zip(*parts, strict=True))
         n_hot += np.count_nonzero(hot)
         for one in exposures:
             one.valid[plane] = one.valid[plane] & ~hot

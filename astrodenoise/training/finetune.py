@@ -27,9 +27,9 @@ __all__ = ['Outcome', 'fine_tune']
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.5  # of the tiles, from the user's frames
-RATE, WARMUP, AVERAGE = 1e-4, 20, 0.99
-BATCH, TILE, SMALL_TILE = 16, 128, 64
+SHARE = 0.25  # of the tiles, from the user's frames
+RATE, WARMUP, AVERAGE = 3e-4, 20, 0.99
+BATCH, TILE, SMALL_TILE = 8, 128, 64
 N_SIMULATED, N_VALIDATION = 64, 6
 WITHOUT_END = 10**6  # steps
 N_CALIBRATION = 32  # scenes that tell the size of the predicted errors
@@ -130,7 +130,7 @@ def fine_tune(
     finally:
         _remove(candidate)
     log.info('%s', f'error of the noisy frames {verdict.noisy:.4g}\n{verdict}')
-    figure = _draw(folder, material, before, after, verdict)
+    figure = _draw(folder, material, card['name'], before, after, verdict)
     return Outcome(weights, verdict, result['step'], figure)
 
 
@@ -250,7 +250,7 @@ def _export(folder, material, card, licence, steps):
         'base': {key: card[key] for key in ('name', 'version', 'sha256')},
         'fine_tuned_on': {
             'kind': material.kind, 'frames': material.names, 'planes': material.n_planes,
-            'Mpx': round(sum(pair.valid.sum() for pair in material.pairs) / 1e6, 3),
+            'Mpx': round(sum(pair.compared.sum() for pair in material.pairs) / 1e6, 3),
             'share of the tiles': SHARE,
         },
         'licences': {
@@ -324,7 +324,7 @@ def _remove(candidate):
         candidate.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def _draw(folder, material, before, after, verdict):
+def _draw(folder, material, base, before, after, verdict):
     """Draw the figure; None where it cannot be drawn."""
     from astrodenoise.training.beforeafter import draw_before_after
 
@@ -334,7 +334,7 @@ def _draw(folder, material, before, after, verdict):
     try:
         draw_before_after(
             path, one, (before.shown[0], after.shown[0]),
-            (verdict.noisy, score.before, score.after),
+            (verdict.noisy, score.before, score.after), base=base,
             title=f'{one.name}, held-out part: {"accepted" if verdict.accepted else "refused"}; '
                   f'errors in sigma^2, change {score.change:+.2g} ± {score.error:.1g}',
         )  # fmt: skip

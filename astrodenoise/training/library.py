@@ -58,6 +58,10 @@ class Scene:
         What `simulate` draws it from, for simulated scenes.
     own : float
         Variance of the noise that ``image`` has of its own, in units of that of ``noisy``.
+    seeing : float
+        Share of the light by which ``noisy`` and ``image`` differ beside their noise.
+    counts : `numpy.ndarray`, (P, H, W), bool, or None
+        Pixels of ``noisy`` whose noise is learnt, if not all that are valid.
     """
 
     name: str
@@ -68,6 +72,8 @@ class Scene:
     stars: np.ndarray | None = None
     drawn: dict | None = None
     own: float = 0.0
+    seeing: float = 0.05
+    counts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -226,11 +232,16 @@ def _pair_scenes(pair, tile_size, unit):
     from astrodenoise.training.material import crops
 
     brightest = OWN_NOISE / max(pair.cleanness, 1e-6)
-    stack = np.concatenate([pair.noisy, pair.clean, pair.valid.astype(np.float32)])
+    own, seeing = pair.own, pair.seeing
+    parts = (pair.noisy, pair.clean, pair.valid, pair.compared)
+    stack = np.concatenate(parts, dtype=np.float32)
     size = max(512, tile_size)
     for crop in crops(stack, size=size, smallest=tile_size, unit=unit):
-        noisy, clean, valid = np.split(crop, 3)
-        yield Scene(pair.name, clean, brightest, noisy, valid > 0, own=pair.own)
+        noisy, clean, valid, counts = np.split(crop, 4)
+        counts = None if pair.counts is None else counts > 0
+        yield Scene(
+            pair.name, clean, brightest, noisy, valid > 0, own=own, seeing=seeing, counts=counts
+        )
 
 
 def _divide(scenes):

@@ -7,25 +7,26 @@ grid, brought to its brightness and blurred to its seeing.  A part of the sky is
 """
 
 import logging
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
-from astrodenoise.background import fill_nearest
 from astrodenoise.training.alignment import resample
-from astrodenoise.training.exposures import LEAST_MOVED
+from astrodenoise.training.exposures import LEAST_MOVED, N_THREADS
 from astrodenoise.training.pairs import PairError, check_pair
+from astrodenoise.training.seeing import blurred, match_seeing
 
-__all__ = ['HeldOut', 'blurred', 'held_out_band', 'learn_from']
+__all__ = ['HeldOut', 'held_out_band', 'learn_from']
 
 log = logging.getLogger(__name__)
 
 WINDOW = 1024  # px, side of a part of a large field
 HELD_OUT = 0.25  # of the field
 BORDER = 8  # px, round what is held out
-MOST_INPUTS, MOST_SCORED, MOST_OTHERS = 12, 6, 12
-BLURRIER = 0.1  # of the stars' variance, by which others may be wider than the exposure
+MOST_INPUTS, MOST_SCORED, MOST_OTHERS = 12, 6, 8
+BLURRIER = 0.05  # of the stars' variance, by which others may be wider than the exposure
 SEEING = 0.15  # of the light, by which exposures may differ beside their noise
 FARTHEST, OUTLIER = 8.0, 6.0  # sigma, of the exposure from the others, of these from each other
 BLOCK = 16  # px, of medians that tell the difference of two skies
@@ -42,7 +43,7 @@ class HeldOut:
     name : str
         Of the exposure or of the pair.
     noisy : `numpy.ndarray`, (P, H, W), float32
-        As it was taken; NaN at pixels that do not count.
+        As it was taken; NaN at pixels without data and at saturated ones.
     first : `numpy.ndarray`, (P, H, W), float32
         The mean of other exposures, or a clean frame, in the unit of ``noisy``.
     second : `numpy.ndarray`, (P, H, W), float32, or None
@@ -135,19 +136,27 @@ def learn_from(field):
             'against it and whose stars are as sharp: give more exposures'
         )
         raise PairError(msg)
+    others = {i: _spread(partners[i], MOST_OTHERS) for i in inputs}
     kept, held = _parts(field.exposures[0].shape)
-    pairs, bad, scored = [], {}, []
-    for number, i in enumerate(_spread(inputs, MOST_INPUTS)):
-        others = _spread(partners[i], MOST_OTHERS)
+    bad = {}
+
+    def pair_of(number, i):
         try:
-            pairs.append(_pair(field, i, others, kept[number % len(kept)], held))
+            return _pair(field, i, others[i], kept[number % len(kept)], held)
         except PairError as error:
-            bad[field.exposures[i].name] = str(error)
-    for number, i in enumerate(_spread(inputs, MOST_SCORED)):
-        others = _spread(partners[i], MOST_OTHERS)
-        one = _held_out(field, i, others, held[number % len(held)])
-        if np.count_nonzero(one.where) >= LEAST:
-            scored.append(one)
+            bad[field.exposures[i].name] = f'beside the mean of others as the clean frame, {error}'
+            return None
+
+    def held_out_of(number, i):
+        return _held_out(field, i, others[i], held[number % len(held)])
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        pairs = list(pool.map(pair_of, *zip(*enumerate(_spread(inputs, MOST_INPUTS)), strict=True)))
+        scored = list(
+            pool.map(held_out_of, *zip(*enumerate(_spread(inputs, MOST_SCORED)), strict=True))
+        )
+    pairs = [pair for pair in pairs if pair is not None]
+    scored = [one for one in scored if np.count_nonzero(one.where) >= LEAST]
     for name, reason in bad.items():
         log.warning('%s: exposure %s is not learnt from: %s', field.name, name, reason)
     if not pairs or not scored:
@@ -198,7 +207,20 @@ def _pair(field, i, others, part, held):
     if np.count_nonzero(valid) < LEAST:
         msg = f'{np.count_nonzero(valid)} pixels can be compared, {LEAST} are needed'
         raise PairError(msg)
-    return check_pair(noisy, clean, valid, name=f'{field.name}/{one.name}', noise2noise=True)
+    name = f'{field.name}/{one.name}'
+    pair = check_pair(noisy, clean, valid, name=name, noise2noise=True)
+    return _with_all_shown(pair, noisy, one.shown[(slice(None), *box)])
+
+
+def _with_all_shown(pair, data, shown):
+    """The pair with the pixels that are not compared, too, as a network will see them."""
+    noisy = np.empty_like(pair.noisy)
+    for plane, (unit, raw, good) in enumerate(zip(pair.noisy, data, pair.valid, strict=True)):
+        low, high = np.argmin(np.where(good, raw, np.inf)), np.argmax(np.where(good, raw, -np.inf))
+        raw = raw.astype(np.float64)
+        slope = (unit.flat[high] - unit.flat[low]) / (raw.flat[high] - raw.flat[low])
+        noisy[plane] = unit.flat[low] + slope * (raw - raw.flat[low])
+    return replace(pair, noisy=noisy, valid=shown, counts=pair.valid)
 
 
 def _held_out(field, i, others, part):
@@ -211,10 +233,10 @@ def _held_out(field, i, others, part):
     if box is None:
         empty = np.zeros((len(one.data), 1, 1), np.float32)
         return HeldOut(one.name, empty, empty, None, empty > 0, one.sigma)
-    _, halves, known = _others(field, one, others, box, apart=True)
+    _, halves, known = _others(field, one, others, box)
     where = known & _is_held(one, box, [part], -BORDER)
     at = (slice(None), *box)
-    noisy = np.where(one.valid[at], one.data[at], np.nan).astype(np.float32)
+    noisy = np.where(one.shown[at], one.data[at], np.nan).astype(np.float32)
     return HeldOut(f'{field.name}/{one.name}', noisy, *halves, where, one.sigma)
 
 
@@ -243,7 +265,7 @@ def _is_held(one, box, parts, border):
     return held
 
 
-def _others(field, one, others, box, *, apart=False):
+def _others(field, one, others, box):
     """
     Mean of other exposures on an exposure's grid, or the means of two halves of them.
 
@@ -251,14 +273,14 @@ def _others(field, one, others, box, *, apart=False):
     be compared in all of these.
     """
     planes = [
-        _plane_of_others(field, one, others, box, plane, apart) for plane in range(len(one.data))
+        _plane_of_others(field, one, others, box, plane) for plane in range(len(one.data))
     ]
     mean, first, second, known = zip(*planes, strict=True)
     halves = np.stack(first), None if second[0] is None else np.stack(second)
     return np.stack(mean), halves, np.stack(known)
 
 
-def _plane_of_others(field, one, others, box, plane, apart):
+def _plane_of_others(field, one, others, box, plane):
     noisy = one.data[plane][box].astype(np.float64)
     valid = one.valid[plane][box]
     stack, sigmas = [], []
@@ -274,7 +296,7 @@ def _plane_of_others(field, one, others, box, plane, apart):
     sky = float(np.median(noisy[valid])) if valid.any() else 0.0
     _drop_outliers(stack, sigmas, sky)
     groups = [slice(None)]
-    if apart and len(stack) > 1:
+    if len(stack) > 1:
         groups = [slice(0, None, 2), slice(1, None, 2)]
     means = [_mean(stack[group], sigmas[group]) for group in groups]
     known = valid & np.all([count > 0 for _, count in means], axis=0)
@@ -282,9 +304,11 @@ def _plane_of_others(field, one, others, box, plane, apart):
     spread = np.hypot(one.sigma[plane], SEEING * np.abs(mean - sky))
     strange = known & (np.abs(noisy - mean) > FARTHEST * np.hypot(spread, sigmas.min()))
     known &= ~ndimage.binary_dilation(strange)
-    means = [np.where(known, value, sky).astype(np.float32) for value, _ in means]
+    means = [np.where(known, value, sky) for value, _ in means]
+    means = match_seeing(noisy, means, known, one.sigma[plane], sky)
+    means = [np.where(known, value, sky).astype(np.float32) for value in means]
     second = means[1] if len(means) > 1 else None
-    return np.where(known, mean, sky), means[0], second, known
+    return np.mean(means, axis=0), means[0], second, known
 
 
 def _drop_outliers(stack, sigmas, sky):
@@ -317,41 +341,6 @@ def _mean(stack, sigmas):
     total = weight.sum(axis=0)
     mean = np.sum(np.where(known, stack, 0) * weight, axis=0) / np.maximum(total, 1e-300)
     return mean, known.sum(axis=0)
-
-
-def blurred(plane, valid, variance):
-    """
-    Blur a plane so that its stars become wider by a variance.
-
-    Parameters
-    ----------
-    plane : `numpy.ndarray`, (H, W)
-        Any.
-    valid : `numpy.ndarray`, (H, W), bool
-        The pixels that count.
-    variance : float
-        In px^2, along each axis; nothing is done below 0.02.
-
-    Returns
-    -------
-    plane : `numpy.ndarray`, (H, W)
-        Blurred.
-    valid : `numpy.ndarray`, (H, W), bool
-        The pixels that nothing invalid was blurred into.
-    """
-    if variance < 0.02 or not valid.any():
-        return plane, valid
-    n_passes = int(np.ceil(variance / 0.5))
-    share = variance / n_passes  # a kernel of three pixels has just this variance
-    kernel = np.array([share / 2, 1 - share, share / 2])
-    plane = fill_nearest(plane, valid)
-    for _ in range(n_passes):
-        for axis in (0, 1):
-            plane = ndimage.convolve1d(plane, kernel, axis=axis, mode='nearest')
-    if not valid.all():
-        valid = ndimage.binary_erosion(valid, iterations=1 + int(2 * np.sqrt(variance)),
-                                       border_value=1)  # fmt: skip
-    return plane, valid
 
 
 def _sky_difference(difference, good):

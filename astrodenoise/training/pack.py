@@ -55,6 +55,8 @@ def _entries(number, scene):
     if scene.noisy is not None:
         yield f'{number}.noisy', _encode(scene.noisy)
         yield f'{number}.valid', scene.valid
+    if scene.counts is not None:
+        yield f'{number}.counts', scene.counts
     if scene.stars is not None:
         yield f'{number}.stars', scene.stars
 
@@ -99,6 +101,7 @@ def write_pack(path, library, *, largest=LARGEST):
                 written.append({
                     'name': scene.name, 'brightest': scene.brightest, 'held out': validation,
                     'drawn': scene.drawn, 'own': scene.own,
+                    'seeing': scene.seeing,
                 })  # fmt: skip
                 # the next scene may be half as large again, and the index comes last
                 if 2.5 * archive.start_dir - 1.5 * before + 1000 * len(written) > largest:
@@ -143,6 +146,8 @@ def _read_scene(archive, number, entry):
         valid=_read_array(archive, f'{number}.valid'),
         stars=stars,
         own=entry.get('own', 0.0),
+        seeing=entry.get('seeing', 0.05),
+        counts=_read_array(archive, f'{number}.counts'),
     )
 
 

@@ -21,11 +21,13 @@ from astrodenoise.training.photometry import PairError, match_photometry
 from astrodenoise.training.registration import check_registration
 from astrodenoise.validity import NOISY, SATURATED, invalid_pixels
 
-__all__ = ['Pair', 'PairError', 'check_pair', 'finest_noise', 'load_pairs']
+__all__ = ['Pair', 'PairError', 'check_pair', 'finest_noise', 'light_difference', 'load_pairs']
 
 log = logging.getLogger(__name__)
 
 MIN_SIDE = 32  # px
+BRIGHT, MIN_BRIGHT = 20.0, 100  # sigma, and pixels, that tell the difference of two seeings
+SEEING = 0.05, 0.5  # of the light, the range of that difference
 FAINT = 1.0  # sigma, below which a pixel is sky
 MIN_SHARE = 0.1  # of the pixels, valid in both frames
 
@@ -53,6 +55,8 @@ class Pair:
         largest.
     resampled : bool
         Whether the clean frame may have more noise than its finest scale shows.
+    counts : `numpy.ndarray`, (P, H, W), bool, or None
+        Where the frames are compared, if that is not all of ``valid``; the rest is only shown.
     """
 
     name: str
@@ -61,6 +65,12 @@ class Pair:
     valid: np.ndarray
     cleanness: float
     resampled: bool = False
+    counts: np.ndarray | None = None
+
+    @property
+    def compared(self):
+        """Pixels whose noise is learnt (array, (P, H, W), bool)."""
+        return self.valid if self.counts is None else self.counts
 
     @property
     def own(self):
@@ -68,10 +78,39 @@ class Pair:
         if self.cleanness < MAX_CLEANNESS and not self.resampled:
             return self.cleanness**2
         smooth = ndimage.gaussian_filter(self.clean, (0, 2, 2))
-        calm = self.valid & (smooth < FAINT)
-        difference = (self.noisy - self.clean)[calm if calm.any() else self.valid]
+        calm = self.compared & (smooth < FAINT)
+        difference = (self.noisy - self.clean)[calm if calm.any() else self.compared]
         low, high = np.percentile(difference, [15.87, 84.13])
-        return max(0.0, float((high - low) / 2) ** 2 - 1)
+        return max(self.cleanness**2, float((high - low) / 2) ** 2 - 1)
+
+    @property
+    def seeing(self):
+        """Share of bright pixels' light by which the frames differ beside their noise (float)."""
+        return light_difference(self.noisy, self.clean, self.compared)
+
+
+def light_difference(noisy, clean, valid):
+    """
+    Tell by what share of the light two frames differ where it outshines the noise.
+
+    Parameters
+    ----------
+    noisy, clean : `numpy.ndarray`
+        In units of the noise of the first, over a sky of 0.
+    valid : `numpy.ndarray`, bool
+        The pixels that count.
+
+    Returns
+    -------
+    share : float
+        Robust rms, 0.05 at least, as the seeing of a night makes it; 0.5 at most.
+    """
+    bright = valid & (clean > BRIGHT)
+    if np.count_nonzero(bright) < MIN_BRIGHT:
+        return SEEING[0]
+    ratio = (noisy - clean)[bright] / clean[bright]
+    low, high = np.percentile(ratio, [15.87, 84.13])
+    return float(np.clip((high - low) / 2, *SEEING))
 
 
 # --- folders -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from astrodenoise.training.synthesis import NoiseRanges, Observation, observe_pl
 
 __all__ = ['Tiles', 'normalise', 'normalised_plane', 'scene_tiles', 'tile_rounds']
 
-SEEING = 0.05  # of a pixel's light: what differs between two frames of a varying sky
+UNKNOWN = 1e6  # sigma, of pixels that are shown and do not count
 
 
 @dataclass
@@ -201,11 +201,13 @@ def _turn(image, number):
 
 def _as_taken(scene, turn):
     """What the real noisy frame of a pair shows: its noise is there, and is measured."""
-    noisy, clean, valid = (
-        torch.from_numpy(_turn(a, turn)) for a in (scene.noisy, scene.image, scene.valid)
+    counts = scene.valid if scene.counts is None else scene.counts
+    noisy, clean, valid, counts = (
+        torch.from_numpy(_turn(a, turn)) for a in (scene.noisy, scene.image, scene.valid, counts)
     )
     # where seeing makes more than noise does, a pixel counts accordingly less
-    sigma = torch.sqrt(1 + (SEEING * torch.clamp(clean, min=0)) ** 2)
+    sigma = torch.sqrt(1 + (scene.seeing * torch.clamp(clean, min=0)) ** 2)
+    sigma = torch.where(counts | ~valid, sigma, UNKNOWN)
     return [
         Observation(c, n, s, v, torch.ones_like(c), 0.0, told=False)
         for c, n, s, v in zip(clean, noisy, sigma, valid, strict=True)

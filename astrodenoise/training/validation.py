@@ -12,6 +12,7 @@ from astrodenoise.training.tiles import Tiles, scene_tiles
 __all__ = ['validate', 'validation_tiles']
 
 BATCH_SIZE = 16
+LEAST_NOISE = 1e-4  # sigma^2 of a pixel
 
 
 def validation_tiles(library, config):
@@ -73,7 +74,8 @@ def validate(network, tiles, *, device='cpu', precision='float32'):
             total = float(part.weight.sum())
             variance = torch.exp(2 * log_s) + part.own[:, :, None, None]
             scores.append(float(torch.sum(square / variance)) / max(total, 1.0))
-        gains[kind] = 10 * math.log10(max(noise, 1e-12) / max(error, 1e-12))
-    gains['mean'] = float(np.mean(list(gains.values())))
+        if noise > LEAST_NOISE * float(stack.weight.sum()):  # else there is nothing to gain
+            gains[kind] = 10 * math.log10(noise / max(error, 1e-12))
+    gains['mean'] = float(np.mean(list(gains.values()))) if gains else 0.0
     gains['calibration'] = float(np.sqrt(np.mean(scores)))
     return gains
