@@ -40,7 +40,7 @@ def _add_arguments(parser):
         'many sources denoising invents. The frame is not changed.'
     )
     add = parser.add_argument
-    add('frame', metavar='FRAME', help='FITS, PNG or TIFF file, not denoised')
+    add('frame', metavar='FRAME', help='FITS, XISF, PNG or TIFF file, not denoised')
     add('--ext', metavar='EXT',
         help='FITS image: number, name, or name,version (default: the first image)')
     add('--model', default='default', help='name of a model or a weights file')

@@ -16,7 +16,7 @@ KINDS = {'.png': 'png', '.json': 'json'}  # of what -o names; anything else is a
 
 def _add_arguments(parser):
     add = parser.add_argument
-    add('noisy', metavar='NOISY', help='the frame before: FITS, PNG or TIFF')
+    add('noisy', metavar='NOISY', help='the frame before: FITS, XISF, PNG or TIFF')
     add(
         'denoised',
         metavar='DENOISED',
@@ -52,7 +52,8 @@ def _run(args):
             _write(kind, path, report, args.overwrite)
     if not args.quiet:
         for check in report.checks[:3]:
-            print(f'{check.title:10} {check.number:12} {check.state}: {check.words}')
+            words = check.words.removeprefix(f'{check.state.capitalize()}: ')
+            print(f'{check.title:10} {check.number:12} {check.state}: {words}')
         seconds = time.perf_counter() - start
         print(f'{args.noisy} -> {", ".join(map(str, outputs.values()))}  {seconds:.1f} s')
     return DONE
