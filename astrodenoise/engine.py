@@ -333,7 +333,7 @@ def _levels_to_the_caller():
 
 
 _LOCK = threading.Lock()
-_ENGINES = {}  # by model, device and precision; the oldest first
+_ENGINES: dict = {}  # by model, device and precision; the oldest first
 
 
 def load_engine(model, device='auto', precision='auto'):

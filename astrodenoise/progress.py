@@ -16,7 +16,7 @@ __all__ = ['PixelBar', 'counted_files', 'events_to', 'tell_event', 'warnings_in'
 FEWEST = 0.2  # s between two lines on progress
 SHOWN = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, '
 WARNING = re.compile(r'astrodenoise: (.+?): warning: (.+)')
-_STREAMS = []  # where lines of JSON go, if anywhere
+_STREAMS: list = []  # where lines of JSON go, if anywhere
 
 
 @contextlib.contextmanager

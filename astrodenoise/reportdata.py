@@ -139,7 +139,7 @@ class Report:
     warnings: tuple = ()
     notes: tuple = ()
     evaluation: object = None
-    layers: Layers = field(default=None, repr=False)
+    layers: Layers | None = field(default=None, repr=False)
 
     def check(self, key):
         """

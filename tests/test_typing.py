@@ -1,0 +1,64 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The types that editors and mypy read are those of the functions."""
+
+import ast
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import astrodenoise
+from helpers import ROOT
+
+STUB = ast.parse((ROOT / 'astrodenoise' / '__init__.pyi').read_text(encoding='utf-8'))
+FUNCTIONS = [
+    name for name in astrodenoise.__all__ if inspect.isfunction(getattr(astrodenoise, name))
+]
+
+
+def declared(name):
+    """Give the signatures that the stub declares for a function, which has types throughout."""
+    for node in STUB.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            parts = node.args
+            every = [*parts.args, *parts.kwonlyargs, *filter(None, [parts.kwarg])]
+            assert all([node.returns, *(one.annotation for one in every)])
+            for one in every:
+                one.annotation = None
+            node.returns, node.decorator_list = None, []
+            scope = {}
+            exec(ast.unparse(node), scope)
+            yield inspect.signature(scope[name])
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_stub_has_the_parameters_of_the_function(name):
+    found = list(declared(name))
+    assert found
+    real = inspect.signature(getattr(astrodenoise, name))
+    plain = [
+        [(one.name, one.kind, one.default) for one in signature.parameters.values()]
+        for signature in (real, *found)
+    ]
+    for signature in plain[1:2]:
+        assert signature == plain[0]
+    for signature in plain[2:]:  # of further overloads the defaults differ
+        assert [one[:2] for one in signature] == [one[:2] for one in plain[0]]
+
+
+def test_stub_names_what_is_public():
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in STUB.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == '__all__'
+    ]
+    assert names == astrodenoise.__all__
+
+
+def test_mypy_agrees():
+    """The package and tests/typed_use.py, with calls that must be taken and such that must not."""
+    pytest.importorskip('mypy')
+    command = [sys.executable, '-m', 'mypy']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
