@@ -27,6 +27,7 @@ __all__ = ['Cells', 'check_size', 'fine_scale_sigma', 'measure_cells', 'measure_
 
 MIN_PIXELS = 1024  # fewer valid pixels than this cannot tell their noise
 N_SIGMA_MASK = 4.0  # sources above this are left out, on 3x3 means
+FARTHEST = 1e9  # of the usual contrast: what a broken pixel shows; squares stay in float32
 CALM_SHARE = 0.3  # of the cells, the calmest, tell the total rms and the correlation
 
 
@@ -160,7 +161,7 @@ class Cells:
     block_levels : `numpy.ndarray` or None
         Level at each block of the noise map where that has hard edges.
     largest : float
-        Largest absolute value of the data.
+        Absolute value that hardly a pixel exceeds.
     """
 
     levels: np.ndarray
@@ -223,8 +224,8 @@ def check_size(n_valid, shape):
     if n_valid < MIN_PIXELS or min(shape) < 8:
         msg = (
             f'{n_valid} valid pixels in a plane of shape {tuple(shape)} are too few to measure '
-            f'their noise ({MIN_PIXELS} are needed, 8 px on a side): pass noise= with the sigma '
-            'of a pixel'
+            f'their noise ({MIN_PIXELS} are needed, 8 px on a side; masked, saturated and empty '
+            'ones do not count): pass noise= (--noise) with the sigma of a pixel'
         )
         raise ValueError(msg)
 
@@ -256,7 +257,7 @@ def measure_cells(data, valid, *, integer=False, level=None):
     scale = _power_of_two(contrast, valid)
     if scale == 0:
         return PlaneNoise(shape, sky_of_cells(level.fine + level.plane[0], 0), 0.0, step=step), None
-    contrast = (contrast / scale).astype(np.float32)
+    contrast = np.clip(contrast / scale, -FARTHEST, FARTHEST).astype(np.float32)
     dithered, dither = _dither(contrast, step / scale)
 
     good = _inner(valid)
@@ -298,7 +299,7 @@ def measure_cells(data, valid, *, integer=False, level=None):
 
     sky = sky_of_cells(levels, float(np.nanmedian(fine_sigma)))
     at_sky = float(np.interp(sky, knots, law))
-    largest = float(np.abs(data[valid]).max())
+    largest = _usual_largest(data, valid)
     sigma_sky = visible(median_ratio * ratio * np.sqrt(at_sky) * scale, data.dtype, largest)
     rows, columns = _profile(unit, good, 1), _profile(unit, good, 0)
     noise = PlaneNoise(
@@ -324,6 +325,15 @@ def measure_cells(data, valid, *, integer=False, level=None):
     )
 
 
+def _usual_largest(data, valid):
+    """Absolute value that one pixel in a hundred exceeds: a hot one tells no rounding."""
+    sample = np.abs(data[::3, ::3][valid[::3, ::3]])
+    if sample.size < 64:
+        sample = np.abs(data[valid])
+    place = min(int(0.99 * sample.size), sample.size - 1)
+    return float(np.partition(sample, place)[place])
+
+
 def visible(sigma, dtype, largest):
     """
     Take the rounding of the data's own type for no noise.
@@ -335,7 +345,7 @@ def visible(sigma, dtype, largest):
     dtype : `numpy.dtype`
         Of the data.
     largest : float
-        Their largest absolute value.
+        Absolute value that hardly a pixel exceeds.
 
     Returns
     -------

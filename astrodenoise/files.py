@@ -126,7 +126,10 @@ def _named_errors(path, kind):
     except (FrameError, MemoryError):
         raise
     except Exception as error:
-        msg = f'{path}: cannot be read as {kind.upper()}: {error}'
+        reason = str(error)
+        if not isinstance(error, (OSError, ValueError)):  # what readers stumble over, not say
+            reason = f'it is damaged, or not of the standard ({type(error).__name__}: {error})'
+        msg = f'{path}: cannot be read as {kind.upper()}: {reason}'
         raise FrameError(msg) from error
 
 

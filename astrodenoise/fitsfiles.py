@@ -8,6 +8,7 @@ FITS: images out of a file, with their companion planes and what is needed to wr
 import gzip
 import io
 import logging
+import math
 import os
 import re
 import threading
@@ -35,6 +36,7 @@ __all__ = ['BLOCK', 'CARD', 'FitsImages', 'FitsSection', 'open_bytes']
 logger = logging.getLogger(__name__)
 
 BLOCK = 2880  # bytes: every part of a FITS file is a multiple of it
+MOST_PACKED = 2**16  # bytes of pixels that a byte of a compressed image may stand for
 CARD = 80  # bytes of a header card
 
 
@@ -243,7 +245,12 @@ def _hdu_spans(path, content):
     size = os.path.getsize(path) if content is None else len(content)
     source = path if content is None else io.BytesIO(content)
     with fits.open(source, disable_image_compression=True) as hdus:
+        if not hasattr(hdus[0], 'fileinfo'):
+            msg = f'{path}: is no standard FITS file by its own header (SIMPLE = F)'
+            raise FrameError(msg)
         places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
+        for index, hdu in enumerate(hdus):
+            _check_tiles(path, index, hdu.header)
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
         if stop > size:
@@ -254,6 +261,29 @@ def _hdu_spans(path, content):
         msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
         raise FrameError(msg)
     return spans
+
+
+def _check_tiles(path, index, header):
+    """Refuse a compressed image that declares more than its tiles can hold."""
+    if header.get('XTENSION') != 'BINTABLE' or header.get('ZIMAGE') is not True:
+        return
+    axes = range(1, header['ZNAXIS'] + 1)
+    sides = [header[f'ZNAXIS{i}'] for i in axes]
+    # by default a tile is a row
+    tiles = [header.get(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
+    if min([*sides, *tiles], default=1) < 1:
+        msg = f'{path}: is damaged: HDU {index} declares {sides} px in tiles of {tiles}'
+        raise FrameError(msg)
+    declared = math.prod(-(-n // m) for n, m in zip(sides, tiles, strict=True))
+    there = header['NAXIS2']
+    if declared != there:
+        msg = f'{path}: is damaged: HDU {index} declares {declared} tiles, {there} are there'
+        raise FrameError(msg)
+    n_bytes = math.prod(sides) * abs(header['ZBITPIX']) // 8
+    held = header['NAXIS1'] * there + header.get('PCOUNT', 0)
+    if n_bytes > MOST_PACKED * held:
+        msg = f'{path}: is damaged: HDU {index} declares {n_bytes} bytes of pixels in {held}'
+        raise FrameError(msg)
 
 
 def _padded(span):

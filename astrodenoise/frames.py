@@ -742,12 +742,12 @@ def saturate_card(meta):
     Returns
     -------
     level : float or None
-        None where there is none or no number.
+        None where there is none, or no positive number.
     """
     level = read_card(meta, 'SATURATE')
-    if isinstance(level, bool | np.bool_) or not isinstance(level, Real) or not np.isfinite(level):
+    if isinstance(level, bool | np.bool_) or not isinstance(level, Real):
         return None
-    return float(level)
+    return float(level) if 0 < level < np.inf else None  # some write 0 for unknown
 
 
 def _copy_around(nddata, pixels, *, uncertainty):

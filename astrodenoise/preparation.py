@@ -171,8 +171,9 @@ def _check_noise(known):
             continue
         if not one.constant:
             msg = (
-                'the frame varies, but no noise can be measured in it (it may be noiseless or '
-                'coarsely quantised): pass noise= with the sigma of a pixel'
+                'the frame varies, but no noise can be measured in it (it may be noiseless, '
+                'coarsely quantised or full of holes): pass noise= (--noise) with the sigma of a '
+                'pixel'
             )
             raise ValueError(msg)
         warnings.warn(

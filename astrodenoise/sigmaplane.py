@@ -124,7 +124,10 @@ def sigma_plane(sample):
     """
     signal, sigma = sample
     if not signal.size:
-        msg = 'noise holds no positive finite sigma at any usable pixel: pass noise="measure"'
+        msg = (
+            'noise holds no positive finite sigma at any usable pixel: pass noise="measure" '
+            '(--noise measure)'
+        )
         raise ValueError(msg)
     first = float(np.median(sigma))
     variance = sigma**2 / first**2

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """TIFF pictures, grey or RGB: integers of 8, 16 and 32 bits and floating point."""
 
+import logging
+
 import numpy as np
 
 from astrodenoise.filecontext import FrameError, missing_package
@@ -30,6 +32,10 @@ def _import_tifffile(path):
         import tifffile
     except ImportError as error:
         raise missing_package(path, 'TIFF', 'tifffile') from error
+    # what it logs is raised here as an error, and without a handler it would go to stderr as well
+    log = logging.getLogger('tifffile')
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
     return tifffile
 
 
