@@ -54,7 +54,8 @@ def atomic_write(path, *, overwrite=False):
             os.fsync(handle.fileno())
         _publish(temporary, target, path, overwrite)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only disk, say: the first error tells
+            temporary.unlink(missing_ok=True)
 
 
 def remove_stale(folder):

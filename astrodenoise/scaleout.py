@@ -126,6 +126,10 @@ def connect(args, n_jobs):
         return
     n_workers = max(1, min(args.workers, n_jobs))
     threads = _threads(CPU_COUNT, n_workers)
+    level = logging.CRITICAL if args.verbose < 2 else logging.WARNING
+    # for good: the cluster gives back what it found, and its connections still talk when it is gone
+    for handler in logging.getLogger('distributed').handlers:
+        handler.setLevel(level)
     settings = {
         'distributed.scheduler.allowed-failures': ALLOWED_FAILURES,
         # dask's own settings give freed memory back at once, which costs half of the speed here
@@ -143,7 +147,7 @@ def connect(args, n_jobs):
             scheduler_kwargs={'dashboard': False, 'dashboard_address': '127.0.0.1:0'},
             memory_limit=None,  # a frame may take what there is: nothing is kept in dask
             preload=[__name__],
-            silence_logs=logging.CRITICAL if args.verbose < 2 else logging.WARNING,
+            silence_logs=level,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

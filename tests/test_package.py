@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ import astrodenoise
 from helpers import ROOT, run_python
 
 HEADER = '# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst\n'
-PACKAGE = ROOT / 'astrodenoise'
+PACKAGE = Path(astrodenoise.__file__).parent
 PYPROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
 
 # the lowest floor first; a module imports from its own floor and from those below

@@ -5,13 +5,14 @@ import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import astrodenoise
 from helpers import ROOT
 
-STUB = ast.parse((ROOT / 'astrodenoise' / '__init__.pyi').read_text(encoding='utf-8'))
+STUB = ast.parse(Path(astrodenoise.__file__).with_suffix('.pyi').read_text(encoding='utf-8'))
 FUNCTIONS = [
     name for name in astrodenoise.__all__ if inspect.isfunction(getattr(astrodenoise, name))
 ]
@@ -59,6 +60,8 @@ def test_stub_names_what_is_public():
 def test_mypy_agrees():
     """The package and tests/typed_use.py, with calls that must be taken and such that must not."""
     pytest.importorskip('mypy')
+    if not (ROOT / 'astrodenoise').is_dir():
+        pytest.skip('the sources are not here: the tests of an installed package')
     command = [sys.executable, '-m', 'mypy']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
