@@ -4,6 +4,7 @@
 import contextlib
 import functools
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -12,6 +13,7 @@ from astrodenoise.progress import tell_event
 
 __all__ = [
     'above_bars',
+    'heard_or_not',
     'logging_to_stderr',
     'make_progress_bar',
     'reason_of',
@@ -20,6 +22,63 @@ __all__ = [
     'tell_failed',
     'trace',
 ]
+
+
+class _Stream:
+    """A standard stream that goes silent when its reader has left."""
+
+    def __init__(self, stream, name):
+        self._stream, self._name = stream, name
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        self._attempt(self._stream.write, text)
+        return len(text)
+
+    def flush(self):
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, do, *arguments):
+        try:
+            do(*arguments)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is buffered goes nowhere, without more errors
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+            if isinstance(error, BrokenPipeError) or self._name == 'stderr':
+                return
+            msg = (
+                f'the standard output cannot be written: {error.strerror}; send it elsewhere and '
+                'run this again (what files were written are complete)'
+            )
+            raise OSError(msg) from error
+
+
+@contextlib.contextmanager
+def heard_or_not():
+    """
+    Go on with the work when nobody reads what is told any more, as after ``| head``.
+
+    Yields
+    ------
+    nothing : None
+        As long as the context is open.
+
+    Raises
+    ------
+    OSError
+        Inside, where stdout cannot be written for another reason, such as a full disk.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, redirect in (
+            ('stdout', contextlib.redirect_stdout), ('stderr', contextlib.redirect_stderr)
+        ):  # fmt: skip
+            if (stream := getattr(sys, name)) is not None:
+                stack.enter_context(redirect(_Stream(stream, name)))
+        yield
 
 
 def tell(message):

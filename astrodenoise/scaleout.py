@@ -120,16 +120,16 @@ def connect(args, n_jobs):
     except ImportError as error:
         msg = f"{option} needs dask.distributed: pip install 'astrodenoise[dask]'"
         raise argparse.ArgumentError(None, msg) from error
+    level = logging.CRITICAL if args.verbose < 2 else logging.WARNING
+    # for good: the cluster gives back what it found, and its connections still talk when it is gone
+    for handler in logging.getLogger('distributed').handlers:
+        handler.setLevel(level)
     if args.scheduler:
         with _existing(Client, args.scheduler) as client:
             yield client, None
         return
     n_workers = max(1, min(args.workers, n_jobs))
     threads = _threads(CPU_COUNT, n_workers)
-    level = logging.CRITICAL if args.verbose < 2 else logging.WARNING
-    # for good: the cluster gives back what it found, and its connections still talk when it is gone
-    for handler in logging.getLogger('distributed').handlers:
-        handler.setLevel(level)
     settings = {
         'distributed.scheduler.allowed-failures': ALLOWED_FAILURES,
         # dask's own settings give freed memory back at once, which costs half of the speed here

@@ -88,6 +88,9 @@ class Watch(threading.Thread):
         for path in [p for p in self.folder.iterdir() if not p.name.startswith('.')]:
             path.unlink()
             self.seen.append(look())
+            n = len(self.seen) - 1
+            if n % PART == 0:
+                print_part(self.seen, n - PART, n)
 
 
 def main():
@@ -107,6 +110,7 @@ def main():
             kind = kinds[number % len(kinds)]
             files.append(names / f'{number:04d}-{kind.name}')
             files[-1].symlink_to(kind)
+        print('frames    RSS   peak  files  threads   s/frame  CPU s/frame')
         watch = Watch(made)
         watch.start()
         status = astrodenoise(
@@ -121,17 +125,19 @@ def main():
     return 0 if status == 0 and all(verdict['held'].values()) else 1
 
 
+def print_part(seen, start, stop):
+    """Print a line on a part of the frames."""
+    first, last, n = seen[start], seen[stop], stop - start
+    print(
+        f'{stop:6d} {last["rss"]:6.0f} {last["peak"]:6.0f} {last["files"]:6d} '
+        f'{last["threads"]:8d} {(last["seconds"] - first["seconds"]) / n:9.2f} '
+        f'{(last["cpu"] - first["cpu"]) / n:12.2f}',
+        flush=True,
+    )
+
+
 def judge(seen):
-    """Print a line for each part, and what grew."""
-    print('frames    RSS   peak  files  threads   s/frame  CPU s/frame')
-    for start in range(0, len(seen) - 1, PART):
-        first, last = seen[start], seen[min(start + PART, len(seen) - 1)]
-        n = min(PART, len(seen) - 1 - start)
-        print(
-            f'{start + n:6d} {last["rss"]:6.0f} {last["peak"]:6.0f} {last["files"]:6d} '
-            f'{last["threads"]:8d} {(last["seconds"] - first["seconds"]) / n:9.2f} '
-            f'{(last["cpu"] - first["cpu"]) / n:12.2f}'
-        )
+    """Print what grew."""
     warm, part = min(WARM, len(seen) // 2), min(PART, len(seen) // 3)
     early, late = seen[warm : warm + part + 1], seen[-part - 1 :]
 

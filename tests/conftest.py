@@ -16,7 +16,15 @@ import pytest
 from pytest_astropy_header.display import PYTEST_HEADER_MODULES, TESTED_VERSIONS
 
 import astrodenoise
+import loopback
 from helpers import ROOT
+
+# here, and in every Python that a test starts
+loopback.refuse_other_addresses()
+OFFLINE = Path(loopback.__file__).parent / 'offline'
+os.environ['PYTHONPATH'] = os.pathsep.join(
+    [str(OFFLINE), *filter(None, [os.environ.get('PYTHONPATH')])]
+)
 
 # a test run says the same today and tomorrow; the first example of a network may take long
 hypothesis.settings.register_profile(

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -210,6 +211,17 @@ def test_cluster_listens_to_this_machine_only(client):
         for connection in process.net_connections():
             if connection.status == psutil.CONN_LISTEN:
                 assert connection.laddr.ip == '127.0.0.1'
+
+
+@pytest.mark.parametrize(('verbose', 'level'), [(0, logging.CRITICAL), (2, logging.WARNING)])
+def test_connections_that_close_later_say_nothing(client, monkeypatch, verbose, level):
+    """Dask is quiet when the cluster is gone, too, unless all was asked for."""
+    handler = logging.StreamHandler()  # dask makes one where the application has none
+    monkeypatch.setattr(logging.getLogger('distributed'), 'handlers', [handler])
+    args = argparse.Namespace(scheduler=client.scheduler.address, verbose=verbose)
+    with scaleout.connect(args, 1):
+        pass
+    assert handler.level == level
 
 
 @pytest.mark.parametrize(('told', 'threads'), [('', 4), ('3', 3), ('0', 4), ('2,1', 4)])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -65,6 +66,10 @@ def test_smoke_training_learns_and_its_weights_can_be_used(tmp_path):
     assert card['training']['scenes'] == {'simulated': 8}
     assert not {'material', 'pairs'} & set(card['training']['data'])
     assert card['training']['loss']['pixel'] == 'l2'
+    assert (card['training']['seed'], card['training']['precision']) == (1, 'float32')
+    assert card['versions'] == checkpoint.made_with()
+    assert card['versions']['astropy'] == version('astropy')
+    assert {'commit', 'python', 'numpy', 'torch', 'processor'} <= set(card['versions'])
     log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
     assert any('gain_mean' in line for line in log)
 
@@ -484,7 +489,7 @@ def torchrun(n, tmp_path, *arguments):
     ]  # fmt: skip
     env = os.environ | {
         'OMP_NUM_THREADS': '1',
-        'PYTHONPATH': str(ROOT),
+        'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
         'TORCH_CPP_LOG_LEVEL': 'ERROR',
     }
     done = subprocess.run(

@@ -1,18 +1,12 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """From a training's checkpoint to weights with a card."""
 
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import scipy
-import torch
-
-from astrodenoise._version import __version__
 from astrodenoise.model import ModelConfig, ResUNet
 from astrodenoise.training.calibration import calibration_table, measure_errors, trained_range
-from astrodenoise.training.checkpoint import read_checkpoint
+from astrodenoise.training.checkpoint import made_with, read_checkpoint
 from astrodenoise.training.config import config_from
 
 __all__ = ['export_weights']
@@ -81,15 +75,12 @@ def export_weights(
             'loss': config['loss'],
             'start': Path(config['start']).stem,
             'optimiser': config['optimiser'],
+            'seed': data['seed'],
+            # of checkpoints from before these were kept, nothing is known
+            **{key: state.get(key) for key in ('precision', 'device', 'processes', 'threads')},
         },
         'metrics': {'validation gain in dB': state.get('gains', {}), **(metrics or {})},
-        'versions': {
-            'astrodenoise': __version__,
-            'numpy': np.__version__,
-            'python': platform.python_version(),
-            'scipy': scipy.__version__,
-            'torch': torch.__version__,
-        },
+        'versions': state.get('versions') or made_with(),
     }
     if n_scenes:
         card |= _measured(state['config'], tensors, n_scenes, n_range)

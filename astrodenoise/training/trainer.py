@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from astrodenoise.model import ResUNet
-from astrodenoise.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from astrodenoise.training.checkpoint import FILE, load_checkpoint, made_with, save_checkpoint
 from astrodenoise.training.config import TrainingConfig, load_config
 from astrodenoise.training.journal import Journal
 from astrodenoise.training.library import Library, make_library
@@ -225,7 +225,11 @@ def _train(config, team, folder, precision, resume, time_limit, data, asked):
     library = library or (read_pack(data) if data else make_library(config))
     held_out = validation_tiles(library, config) if team.rank == 0 else {}
     stream = _Stream(library.scenes, config, team, _place(state['places'], team))
-    state |= {'config': config.to_dict(), 'sources': library.sources}
+    state |= {
+        'config': config.to_dict(), 'sources': library.sources, 'versions': made_with(),
+        'precision': precision, 'device': team.device, 'processes': team.size,
+        'threads': torch.get_num_threads(),
+    }  # fmt: skip
     journal = Journal(folder) if team.rank == 0 else None
     log.info('%d scenes, %d parameters, %s on %s, from step %d', len(library.scenes),
              sum(p.numel() for p in weights.network.parameters()), precision, team.device,
