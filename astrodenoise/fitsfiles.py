@@ -164,7 +164,7 @@ class FitsImages:
         return FrameContext(
             path=self._path,
             kind='fits',
-            dtype=np.dtype(fits.BITPIX2DTYPE[hdu.header['BITPIX']]),
+            dtype=_dtype(self._path, index, hdu.header),
             channels=_channels(hdu.header, len(hdu.shape)),
             shape=hdu.shape,
             hdu=index,
@@ -261,6 +261,15 @@ def _hdu_spans(path, content):
         msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
         raise FrameError(msg)
     return spans
+
+
+def _dtype(path, index, header):
+    bitpix = header['BITPIX']
+    if bitpix not in fits.BITPIX2DTYPE:
+        known = sorted(fits.BITPIX2DTYPE)
+        msg = f'{path}: is damaged: HDU {index} has BITPIX = {bitpix}; expected one of {known}'
+        raise FrameError(msg)
+    return np.dtype(fits.BITPIX2DTYPE[bitpix])
 
 
 def _check_tiles(path, index, header):

@@ -44,18 +44,27 @@ def open_file(folder, data):
     path.write_bytes(data)
     try:
         contexts, read = open_frames(path)
-    except FrameError:
+    except FrameError as error:
+        check_cause(error)
         return
     for context in contexts[:3]:
         try:
             ccd = read(context)
-        except FrameError:
+        except FrameError as error:
+            check_cause(error)
             continue
         try:
             core.measure_noise(ccd)
         except (TypeError, ValueError) as error:
             if not is_ours(error):
                 raise
+
+
+def check_cause(error):
+    """Raise what our own code stumbles over, which `FrameError` hides from the user."""
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, OSError | ValueError) and is_ours(cause):
+        raise cause
 
 
 def is_ours(error):

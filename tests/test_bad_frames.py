@@ -96,6 +96,19 @@ def test_there_are_enough(corpus):
     assert min(kinds.values()) >= 5
 
 
+def test_the_files_are_always_the_same(corpus, tmp_path):
+    for name, path in write_corpus(tmp_path).items():
+        before = corpus.before[corpus.files[name]]
+        assert hashlib.sha256(path.read_bytes()).digest() == before, name
+
+
+def test_a_wrong_bitpix_is_named(corpus):
+    for name in ('header: BITPIX  =                  -33', 'compressed: RICE_1 ZBITPIX wrong'):
+        (reason,) = corpus.failed[str(corpus.files[name])]
+        assert 'BITPIX' in reason
+        assert '-64' in reason  # among what is expected
+
+
 def test_each_ends_in_a_result_or_in_one_line(corpus):
     for name, path in corpus.files.items():
         path = str(path)
@@ -103,6 +116,7 @@ def test_each_ends_in_a_result_or_in_one_line(corpus):
         assert (path in corpus.written) + len(reasons) == 1, (name, reasons)
         for reason in reasons:
             assert len(reason) > 20, (name, reason)
+    assert not set(corpus.failed) & set(corpus.warned)  # no second line for a refused file
     n_failed = len(corpus.failed)
     assert corpus.other == [f'astrodenoise: {n_failed} of {len(corpus.files)} files failed']
     assert 50 < n_failed < len(corpus.files) - 100  # neither all nor none
