@@ -245,12 +245,15 @@ def _hdu_spans(path, content):
     size = os.path.getsize(path) if content is None else len(content)
     source = path if content is None else io.BytesIO(content)
     with fits.open(source, disable_image_compression=True) as hdus:
-        if not hasattr(hdus[0], 'fileinfo'):
-            msg = f'{path}: is no standard FITS file by its own header (SIMPLE = F)'
-            raise FrameError(msg)
-        places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
         for index, hdu in enumerate(hdus):
+            if not hasattr(hdu, 'fileinfo') or (hdu.is_image and not hasattr(hdu, 'shape')):
+                why = f'is damaged: the header of HDU {index} has cards that cannot be read'
+                if index == 0:
+                    why = 'is no standard FITS file by its own header (SIMPLE = F)'
+                msg = f'{path}: {why}'
+                raise FrameError(msg)
             _check_tiles(path, index, hdu.header)
+        places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
         if stop > size:
@@ -276,20 +279,28 @@ def _check_tiles(path, index, header):
     """Refuse a compressed image that declares more than its tiles can hold."""
     if header.get('XTENSION') != 'BINTABLE' or header.get('ZIMAGE') is not True:
         return
-    axes = range(1, header['ZNAXIS'] + 1)
-    sides = [header[f'ZNAXIS{i}'] for i in axes]
+
+    def whole(key, default=None):
+        value = header.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            msg = f'{path}: is damaged: HDU {index} has {key} = {value!r}, not a whole number'
+            raise FrameError(msg)
+        return value
+
+    axes = range(1, whole('ZNAXIS') + 1)
+    sides = [whole(f'ZNAXIS{i}') for i in axes]
     # by default a tile is a row
-    tiles = [header.get(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
+    tiles = [whole(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
     if min([*sides, *tiles], default=1) < 1:
         msg = f'{path}: is damaged: HDU {index} declares {sides} px in tiles of {tiles}'
         raise FrameError(msg)
     declared = math.prod(-(-n // m) for n, m in zip(sides, tiles, strict=True))
-    there = header['NAXIS2']
+    there = whole('NAXIS2')
     if declared != there:
         msg = f'{path}: is damaged: HDU {index} declares {declared} tiles, {there} are there'
         raise FrameError(msg)
-    n_bytes = math.prod(sides) * abs(header['ZBITPIX']) // 8
-    held = header['NAXIS1'] * there + header.get('PCOUNT', 0)
+    n_bytes = math.prod(sides) * abs(whole('ZBITPIX')) // 8
+    held = whole('NAXIS1') * there + whole('PCOUNT', 0)
     if n_bytes > MOST_PACKED * held:
         msg = f'{path}: is damaged: HDU {index} declares {n_bytes} bytes of pixels in {held}'
         raise FrameError(msg)

@@ -332,6 +332,9 @@ def extensions():
         'NAXIS1  =                 2880', 'PCOUNT  =                    0',
         'GCOUNT  =                    1',
     ], b'x' * BLOCK)  # fmt: skip
+    at = WITH_PLANES.index(b'XTENSION') + 24
+    yield 'XTENSION with rubbish', WITH_PLANES[:at] + b'rubbish' + WITH_PLANES[at + 7 :]
+    yield 'header of blanks', GOOD + card('').ljust(BLOCK - 80) + card('END').ljust(BLOCK)
     yield 'rubbish behind', GOOD + b'rubbish' * 1000
     yield 'rubbish extension', WITH_PLANES[: len(WITH_PLANES) // 3] + b'\x07' * 20_000
     yield 'random groups', raw([*image_cards(axes=(0, 4, 4)), 'GROUPS  =                    T',
@@ -357,6 +360,13 @@ def compressed():
             yield f'{kind} {key.decode()} wrong', (
                 whole[: at + 10] + b'%20d' % -7 + whole[at + 30 :]
             )
+    whole = packed('RICE_1')
+    for key in (b'ZNAXIS', b'ZNAXIS1', b'ZTILE2', b'ZBITPIX'):
+        at = whole.index(key.ljust(8) + b'=')
+        for value in (b"'96'", b'96.5', b'T', b''):
+            new = whole[: at + 10] + value.ljust(70) + whole[at + 80 :]
+            yield f'{key.decode()} = {value.decode()}', new
+        yield f'no {key.decode()}', whole[:at] + b'COMMENT '.ljust(80) + whole[at + 80 :]
     yield 'gzipped', gzip.compress(GOOD, mtime=0)
     yield 'gzipped twice', gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0)
     damaged = bytearray(gzip.compress(GOOD, mtime=0))

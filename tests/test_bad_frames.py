@@ -109,6 +109,20 @@ def test_a_wrong_bitpix_is_named(corpus):
         assert '-64' in reason  # among what is expected
 
 
+@pytest.mark.parametrize('key', ['ZNAXIS', 'ZNAXIS1', 'ZTILE2', 'ZBITPIX'])
+def test_a_size_of_a_compressed_image_that_is_no_number_is_named(corpus, key):
+    for value in ("'96'", '96.5', 'T', ''):
+        (reason,) = corpus.failed[str(corpus.files[f'compressed: {key} = {value}'])]
+        assert f'{key} = ' in reason
+
+
+@pytest.mark.parametrize('name', ['XTENSION with rubbish', 'header of blanks'])
+def test_an_extension_that_cannot_be_read_is_named(corpus, name):
+    (reason,) = corpus.failed[str(corpus.files[f'extension: {name}'])]
+    assert 'HDU 1' in reason
+    assert 'Error' not in reason
+
+
 def test_each_ends_in_a_result_or_in_one_line(corpus):
     for name, path in corpus.files.items():
         path = str(path)
