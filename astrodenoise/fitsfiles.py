@@ -246,13 +246,15 @@ def _hdu_spans(path, content):
     source = path if content is None else io.BytesIO(content)
     with fits.open(source, disable_image_compression=True) as hdus:
         for index, hdu in enumerate(hdus):
-            if not hasattr(hdu, 'fileinfo') or (hdu.is_image and not hasattr(hdu, 'shape')):
+            try:  # Astropy gives an HDU that it does not understand fewer attributes
+                _ = hdu.fileinfo, hdu.size
+                _check_tiles(path, index, hdu.header)
+            except (AttributeError, fits.VerifyError) as error:
                 why = f'is damaged: the header of HDU {index} has cards that cannot be read'
                 if index == 0:
                     why = 'is no standard FITS file by its own header (SIMPLE = F)'
                 msg = f'{path}: {why}'
-                raise FrameError(msg)
-            _check_tiles(path, index, hdu.header)
+                raise FrameError(msg) from error
         places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
