@@ -248,6 +248,8 @@ def _hdu_spans(path, content):
         for index, hdu in enumerate(hdus):
             try:  # Astropy gives an HDU that it does not understand fewer attributes
                 _ = hdu.fileinfo, hdu.size
+                if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a compressed one
+                    _ = hdu.shape
                 _check_tiles(path, index, hdu.header)
             except (AttributeError, fits.VerifyError) as error:
                 why = f'is damaged: the header of HDU {index} has cards that cannot be read'

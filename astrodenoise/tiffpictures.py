@@ -21,6 +21,7 @@ _KEPT = {
 }
 _DTYPES = [np.dtype(name) for name in ('u1', 'u2', 'u4', 'f4', 'f8')]
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_MOST_PAGES = 1000  # that are counted
 _RAW = (32803, 34892)  # photometric interpretations of raw camera files
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
 _MOST = 4100  # bytes that a byte of LZW can stand for at most; more than of deflate
@@ -64,11 +65,11 @@ def read_tiff(path, unit=None):
     """
     tifffile = _import_tifffile(path)
     with tifffile.TiffFile(path) as file:
-        pages = [page for page in file.pages if not page.keyframe.is_reduced or page.index == 0]
-        if len(pages) > 1:
-            refuse_picture(
-                path, f'is TIFF with {len(pages)} pages', 'take the one to denoise, then '
-            )
+        n_pages = _count_pages(path, file)
+        if n_pages > 1:
+            over = 'over ' if n_pages > _MOST_PAGES else ''
+            what = f'is TIFF with {over}{min(n_pages, _MOST_PAGES)} pages'
+            refuse_picture(path, what, 'take the one to denoise, then ')
         page = file.pages[0]
         _check_kind(path, page)
         _check_extent(page, path.stat().st_size)
@@ -86,6 +87,20 @@ def read_tiff(path, unit=None):
     if page.photometric == _WHITE_IS_ZERO:
         pixels = np.iinfo(pixels.dtype).max - pixels
     return picture_frame(path, 'tiff', pixels, unit, extras, records)
+
+
+def _count_pages(path, file):
+    """Count the pages but for previews, one by one: a few bytes can declare them without end."""
+    offsets, n_pages = set(), 0
+    for page in file.pages:
+        if page.offset in offsets:
+            msg = f'{path}: is damaged: its list of pages leads back to byte {page.offset}'
+            raise FrameError(msg)
+        offsets.add(page.offset)
+        n_pages += page.index == 0 or not page.keyframe.is_reduced
+        if len(offsets) > _MOST_PAGES:
+            return len(offsets)
+    return n_pages
 
 
 def _check_kind(path, page):

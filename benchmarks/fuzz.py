@@ -61,18 +61,24 @@ def open_file(folder, data):
 
 
 def check_cause(error):
-    """Raise what our own code stumbles over, which `FrameError` hides from the user."""
+    """Raise what our own code stumbles over, which the last resort of `files` words as damage."""
     cause = error.__cause__
-    if cause is not None and not isinstance(cause, OSError | ValueError) and is_ours(cause):
+    if last_code(error).co_name != '_named_errors' or isinstance(cause, OSError | ValueError):
+        return
+    if is_ours(cause):
         raise cause
 
 
 def is_ours(error):
-    """Whether an error is one that we raise with a text for the user."""
+    """Whether an error was raised in this package, not in a library."""
+    return Path(last_code(error).co_filename).is_relative_to(PACKAGE)
+
+
+def last_code(error):
     last = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
-    return Path(last.tb_frame.f_code.co_filename).is_relative_to(PACKAGE)
+    return last.tb_frame.f_code
 
 
 def network_files():

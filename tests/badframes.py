@@ -335,6 +335,9 @@ def extensions():
     at = WITH_PLANES.index(b'XTENSION') + 24
     yield 'XTENSION with rubbish', WITH_PLANES[:at] + b'rubbish' + WITH_PLANES[at + 7 :]
     yield 'header of blanks', GOOD + card('').ljust(BLOCK - 80) + card('END').ljust(BLOCK)
+    yield 'no XTENSION', GOOD + raw(image_cards()[1:], big_endian(scene()))
+    at = WITH_PLANES.index(b'XTENSION')
+    yield 'blanks before XTENSION', WITH_PLANES[:at] + b' ' * 1680 + WITH_PLANES[at:]
     yield 'rubbish behind', GOOD + b'rubbish' * 1000
     yield 'rubbish extension', WITH_PLANES[: len(WITH_PLANES) // 3] + b'\x07' * 20_000
     yield 'random groups', raw([*image_cards(axes=(0, 4, 4)), 'GROUPS  =                    T',
@@ -399,6 +402,12 @@ def pictures():
     damaged[200:260] = b'\xaa' * 60
     yield 'damaged.tif', bytes(damaged)
     yield 'directory elsewhere.tif', tiff[:4] + struct.pack('<I', 10**9) + tiff[8:]
+    yield 'page of no tags in a circle.tif', b'II*\0' + struct.pack('<IHI', 8, 0, 8) + b'\0'
+    with tifffile.TiffFile(io.BytesIO(tiff)) as file:
+        first = file.pages[0].offset
+        behind = first + 2 + 12 * len(file.pages[0].tags)
+    circle = tiff[:behind] + struct.pack('<I', first) + tiff[behind + 4 :]
+    yield 'page in a circle.tif', circle
     yield 'directory of itself.tif', b'II*\0' + struct.pack('<I', 8) + struct.pack('<H', 65535)
 
     def chunk(kind, data):

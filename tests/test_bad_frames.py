@@ -116,9 +116,16 @@ def test_a_size_of_a_compressed_image_that_is_no_number_is_named(corpus, key):
         assert f'{key} = ' in reason
 
 
-def test_an_extension_that_cannot_be_read_is_named(corpus):
-    (reason,) = corpus.failed[str(corpus.files['extension: XTENSION with rubbish'])]
-    assert 'HDU 1' in reason
+@pytest.mark.parametrize('name', ['page of no tags in a circle.tif', 'page in a circle.tif'])
+def test_pages_without_end_are_named(corpus, name):
+    (reason,) = corpus.failed[str(corpus.files[f'picture: {name}'])]
+    assert 'leads back' in reason
+
+
+@pytest.mark.parametrize('name', ['XTENSION with rubbish', 'blanks before XTENSION'])
+def test_an_extension_that_cannot_be_read_is_named(corpus, name):
+    (reason,) = corpus.failed[str(corpus.files[f'extension: {name}'])]
+    assert 'the header of HDU' in reason
     assert 'Error' not in reason
 
 
