@@ -258,11 +258,18 @@ def _hdu_spans(path, content):
                 msg = f'{path}: {why}'
                 raise FrameError(msg) from error
         places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
+        lists = {
+            i: (hdu.columns.dtype, hdu.header['NAXIS2'], hdu.header.get('THEAP'))
+            for i, hdu in enumerate(hdus)
+            if isinstance(hdu, fits.BinTableHDU) and hdu.header.get('ZCMPTYPE') == 'PLIO_1'
+        }
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
         if stop > size:
             msg = f'{path}: is truncated: HDU {index} ends at byte {stop}, the file at {size}'
             raise FrameError(msg)
+    for index, layout in lists.items():
+        _check_line_lists(path, index, _read_bytes(path, content, *spans[index][1:]), *layout)
     rest = _padded(spans[-1])[1]
     if _read_bytes(path, content, rest, rest + 8) == b'XTENSION':
         msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
@@ -307,6 +314,23 @@ def _check_tiles(path, index, header):
     held = whole('NAXIS1') * there + whole('PCOUNT', 0)
     if n_bytes > MOST_PACKED * held:
         msg = f'{path}: is damaged: HDU {index} declares {n_bytes} bytes of pixels in {held}'
+        raise FrameError(msg)
+
+
+def _check_line_lists(path, index, table, dtype, n_rows, heap):
+    """Refuse tiles of PLIO that declare more words than they hold: the decoder would read on."""
+    rows = np.frombuffer(table, dtype.newbyteorder('>'), n_rows)
+    heap = rows.nbytes if heap is None else heap
+    for n_words, start in rows['COMPRESSED_DATA'].reshape(n_rows, 2).astype(np.int64):
+        first, last = heap + start, heap + start + 2 * n_words
+        if n_words >= 0 and heap <= first and last <= len(table):
+            words = np.frombuffer(table[first:last], '>i2').astype(np.int64)
+            if n_words == 0 or (n_words >= 3 and 0 < words[2] <= n_words):
+                continue
+            is_new = n_words >= 5 and words[2] <= 0  # length and first word are given otherwise
+            if is_new and 0 <= words[3] + (words[4] << 15) <= n_words and 0 <= words[1] <= n_words:
+                continue
+        msg = f'{path}: is damaged: HDU {index} has a tile of PLIO that is not as long as it says'
         raise FrameError(msg)
 
 

@@ -370,6 +370,11 @@ def compressed():
             new = whole[: at + 10] + value.ljust(70) + whole[at + 80 :]
             yield f'{key.decode()} = {value.decode()}', new
         yield f'no {key.decode()}', whole[:at] + b'COMMENT '.ljust(80) + whole[at + 80 :]
+    whole = packed('PLIO_1', np.int16)
+    with fits.open(io.BytesIO(whole), disable_image_compression=True) as hdus:
+        heap = hdus[1].fileinfo()['datLoc'] + hdus[1].header['NAXIS1'] * hdus[1].header['NAXIS2']
+    yield 'PLIO_1', whole
+    yield 'PLIO_1 tile without end', whole[: heap + 4] + b'\x7f\xff' + whole[heap + 6 :]
     yield 'gzipped', gzip.compress(GOOD, mtime=0)
     yield 'gzipped twice', gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0)
     damaged = bytearray(gzip.compress(GOOD, mtime=0))

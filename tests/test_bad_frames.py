@@ -129,6 +129,12 @@ def test_an_extension_that_cannot_be_read_is_named(corpus, name):
     assert 'Error' not in reason
 
 
+def test_a_tile_that_claims_more_words_than_it_has_is_refused(corpus):
+    """The decoder of PLIO reads on into other memory, and now and then ends the process."""
+    (reason,) = corpus.failed[str(corpus.files['compressed: PLIO_1 tile without end'])]
+    assert 'not as long as it says' in reason
+
+
 def test_each_ends_in_a_result_or_in_one_line(corpus):
     for name, path in corpus.files.items():
         path = str(path)
@@ -154,8 +160,8 @@ def test_what_is_sound_is_denoised(corpus):
         'EXPTIME twice', 'HIERARCH', 'comments alone', "BUNIT = 'counts per fortnight'",
         'SATURATE = 0', 'CRPIX1 = NaN', 'MJD-OBS = NaN', 'no value', 'open quote',
     )}  # fmt: skip
-    sound |= {'compressed: gzipped', 'cut: planes HDU 3 hdrLoc +0', 'extension: table, then image',
-              'extension: rubbish behind', 'pixels: hot 1e+30', 'pixels: one inf',
+    sound |= {'compressed: gzipped', 'compressed: PLIO_1', 'cut: planes HDU 3 hdrLoc +0',
+              'extension: table, then image', 'extension: rubbish behind', 'pixels: hot 1e+30', 'pixels: one inf',
               'pixels: denormals', 'picture: good.xisf'}  # fmt: skip
     for name in sorted(sound):
         path = str(corpus.files[name])
