@@ -160,9 +160,11 @@ def test_what_is_sound_is_denoised(corpus):
         'EXPTIME twice', 'HIERARCH', 'comments alone', "BUNIT = 'counts per fortnight'",
         'SATURATE = 0', 'CRPIX1 = NaN', 'MJD-OBS = NaN', 'no value', 'open quote',
     )}  # fmt: skip
-    sound |= {'compressed: gzipped', 'compressed: PLIO_1', 'cut: planes HDU 3 hdrLoc +0',
-              'extension: table, then image', 'extension: rubbish behind', 'pixels: hot 1e+30', 'pixels: one inf',
-              'pixels: denormals', 'picture: good.xisf'}  # fmt: skip
+    sound |= {
+        'compressed: gzipped', 'compressed: PLIO_1', 'cut: planes HDU 3 hdrLoc +0',
+        'extension: table, then image', 'extension: rubbish behind', 'pixels: hot 1e+30',
+        'pixels: one inf', 'pixels: denormals', 'picture: good.xisf',
+    }  # fmt: skip
     for name in sorted(sound):
         path = str(corpus.files[name])
         assert path in corpus.written, (name, corpus.failed.get(path))
