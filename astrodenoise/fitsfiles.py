@@ -7,10 +7,12 @@ FITS: images out of a file, with their companion planes and what is needed to wr
 
 import gzip
 import io
+import itertools
 import logging
 import math
 import os
 import re
+import struct
 import threading
 import weakref
 import zlib
@@ -258,18 +260,18 @@ def _hdu_spans(path, content):
                 msg = f'{path}: {why}'
                 raise FrameError(msg) from error
         places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
-        lists = {
-            i: (hdu.columns.dtype, hdu.header['NAXIS2'], hdu.header.get('THEAP'))
+        packed = {
+            i: (hdu.columns.dtype, hdu.header.copy())
             for i, hdu in enumerate(hdus)
-            if isinstance(hdu, fits.BinTableHDU) and hdu.header.get('ZCMPTYPE') == 'PLIO_1'
+            if isinstance(hdu, fits.BinTableHDU) and hdu.header.get('ZCMPTYPE') in _CHECKS
         }
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
         if stop > size:
             msg = f'{path}: is truncated: HDU {index} ends at byte {stop}, the file at {size}'
             raise FrameError(msg)
-    for index, layout in lists.items():
-        _check_line_lists(path, index, _read_bytes(path, content, *spans[index][1:]), *layout)
+    for index, layout in packed.items():
+        _check_streams(path, index, _read_bytes(path, content, *spans[index][1:]), *layout)
     rest = _padded(spans[-1])[1]
     if _read_bytes(path, content, rest, rest + 8) == b'XTENSION':
         msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
@@ -317,21 +319,49 @@ def _check_tiles(path, index, header):
         raise FrameError(msg)
 
 
-def _check_line_lists(path, index, table, dtype, n_rows, heap):
-    """Refuse tiles of PLIO that declare more words than they hold: the decoder would read on."""
+def _check_streams(path, index, table, dtype, header):
+    """Refuse compressed tiles that say to be longer than they are: decoders read and write on."""
+    kind, n_rows = header['ZCMPTYPE'], header['NAXIS2']
+    axes = range(1, header['ZNAXIS'] + 1)
+    sides = [header[f'ZNAXIS{i}'] for i in axes]
+    tiles = [header.get(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
+    lengths = [
+        [min(m, n - first) for first in range(0, n, m)] for n, m in zip(sides, tiles, strict=True)
+    ]
+    n_pixels = [math.prod(tile) for tile in itertools.product(*reversed(lengths))]
     rows = np.frombuffer(table, dtype.newbyteorder('>'), n_rows)
-    heap = rows.nbytes if heap is None else heap
-    for n_words, start in rows['COMPRESSED_DATA'].reshape(n_rows, 2).astype(np.int64):
-        first, last = heap + start, heap + start + 2 * n_words
-        if n_words >= 0 and heap <= first and last <= len(table):
-            words = np.frombuffer(table[first:last], '>i2').astype(np.int64)
-            if n_words == 0 or (n_words >= 3 and 0 < words[2] <= n_words):
-                continue
-            is_new = n_words >= 5 and words[2] <= 0  # length and first word are given otherwise
-            if is_new and 0 <= words[3] + (words[4] << 15) <= n_words and 0 <= words[1] <= n_words:
-                continue
-        msg = f'{path}: is damaged: HDU {index} has a tile of PLIO that is not as long as it says'
-        raise FrameError(msg)
+    heap = header.get('THEAP', rows.nbytes)
+    width = 2 if kind == 'PLIO_1' else 1  # bytes of an element
+    pointers = rows['COMPRESSED_DATA'].reshape(n_rows, 2).astype(np.int64)
+    for (n, start), expected in zip(pointers, n_pixels, strict=True):
+        first, last = heap + start, heap + start + width * n
+        is_inside = n >= 0 and heap <= first and last <= len(table)
+        if not is_inside or (n > 0 and not _CHECKS[kind](table[first:last], expected)):
+            what = f'a {kind} tile that is not as long as it says'
+            msg = f'{path}: is damaged: HDU {index} has {what}'
+            raise FrameError(msg)
+
+
+def _is_line_list(content, _):
+    """Whether a tile of PLIO has as many words as it says."""
+    words = np.frombuffer(content, '>i2').astype(np.int64)
+    if len(words) >= 3 and 0 < words[2] <= len(words):
+        return True
+    if len(words) < 5 or words[2] > 0:
+        return False
+    # length and first word are given otherwise
+    return 0 <= words[3] + (words[4] << 15) <= len(words) and 0 <= words[1] <= len(words)
+
+
+def _is_hcompressed(content, n_pixels):
+    """Whether a tile of HCOMPRESS has as many pixels as are expected."""
+    if len(content) < 14 or content[:2] != b'\xdd\x99':
+        return False
+    height, width = struct.unpack('>ii', content[2:10])
+    return min(height, width) > 0 and height * width == n_pixels
+
+
+_CHECKS = {'PLIO_1': _is_line_list, 'HCOMPRESS_1': _is_hcompressed}
 
 
 def _padded(span):

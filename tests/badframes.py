@@ -375,6 +375,9 @@ def compressed():
         heap = hdus[1].fileinfo()['datLoc'] + hdus[1].header['NAXIS1'] * hdus[1].header['NAXIS2']
     yield 'PLIO_1', whole
     yield 'PLIO_1 tile without end', whole[: heap + 4] + b'\x7f\xff' + whole[heap + 6 :]
+    whole = packed('HCOMPRESS_1')
+    at = whole.index(b'ZNAXIS1 =') + 10
+    yield 'HCOMPRESS_1 of other tiles', whole[:at] + b'%20d' % 92 + whole[at + 20 :]
     yield 'gzipped', gzip.compress(GOOD, mtime=0)
     yield 'gzipped twice', gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0)
     damaged = bytearray(gzip.compress(GOOD, mtime=0))
