@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 from astropy.io.fits import Header
-from astropy.nddata import CCDData, NDData, NDUncertainty
+from astropy.nddata import NDData, NDUncertainty
 from astropy.units import Quantity
 
 from astrodenoise._config import conf as conf
@@ -27,7 +27,7 @@ __all__ = [
     'star_mask',
 ]
 
-# CCDData, NDData, Quantity, numpy or dask array: the same comes back
+# CCDData, NDData, Quantity, numpy or dask array, most of which have no types; the same comes back
 _Frame = TypeVar('_Frame')
 _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Noise: TypeAlias = (
@@ -39,10 +39,9 @@ _Noise: TypeAlias = (
     | tuple[Quantity, Quantity]
     | FrameNoise
 )
-_Keyword: TypeAlias = bool | str | Mapping[str, Any] | Any
+_Keyword: TypeAlias = Any  # bool, str, mapping or ccdproc.Keyword, which has no types
 _Channels: TypeAlias = Literal['separate', 'joint']
 _Bayer: TypeAlias = bool | Literal['RGGB', 'BGGR', 'GRBG', 'GBRG']
-_Device: TypeAlias = str
 _Precision: TypeAlias = Literal['auto', 'float32', 'bfloat16', 'float16']
 _ProgressBar: TypeAlias = Callable[..., Iterable[Any]]
 
@@ -65,7 +64,7 @@ def denoise(
     tile_size: int | Literal['auto'] = 'auto',
     blend: Literal['gaussian', 'none'] = 'gaussian',
     batch_size: int | None = None,
-    device: _Device = 'auto',
+    device: str = 'auto',
     precision: _Precision = 'auto',
     progress_bar: _ProgressBar | None = None,
     add_keyword: _Keyword = True,
@@ -82,11 +81,11 @@ def blend(
     add_keyword: _Keyword = True,
 ) -> _Frame: ...
 def measure_noise(
-    ccd: CCDData | NDData | Quantity | _Array, *, saturation: float | Quantity | None = None
+    ccd: Any, *, saturation: float | Quantity | None = None
 ) -> FrameNoise: ...
 def residual(ccd: _Frame, clean: _Frame) -> _Frame: ...
 def star_mask(
-    ccd: CCDData | NDData | Quantity | _Array,
+    ccd: Any,
     *,
     n_sigma: float = 5.0,
     noise: _Noise | None = None,
@@ -95,7 +94,7 @@ def star_mask(
     blur: float = 1.0,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]: ...
 def check_frame(
-    ccd: CCDData | NDData | Quantity | _Array,
+    ccd: Any,
     *,
     model: str = 'default',
     strength: float = 1.0,
@@ -105,7 +104,7 @@ def check_frame(
     saturation: float | Quantity | None = None,
     n_sources: int = 1000,
     seed: int = 0,
-    device: _Device = 'auto',
+    device: str = 'auto',
     precision: _Precision = 'auto',
     progress_bar: _ProgressBar | None = None,
     **options: Any,

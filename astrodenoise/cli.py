@@ -24,7 +24,7 @@ from astrodenoise.commands import (
     train_command,
 )
 from astrodenoise.commands.command import INTERRUPTED, SOME_FAILED, WRONG_USAGE
-from astrodenoise.console import heard_or_not, logging_to_stderr, reason_of, tell, trace
+from astrodenoise.console import despite_closed_pipes, logging_to_stderr, reason_of, tell, trace
 
 __all__ = ['main', 'make_parser']
 
@@ -89,7 +89,7 @@ def main(argv=None):
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help, --version or wrong usage: argparse has told
         return stop.code
-    with heard_or_not(), logging_to_stderr(args.verbose), _terminable():
+    with despite_closed_pipes(), logging_to_stderr(args.verbose), _terminable():
         try:
             status = args.run(args)
             if sys.stdout is not None:

@@ -13,7 +13,7 @@ from astrodenoise.progress import tell_event
 
 __all__ = [
     'above_bars',
-    'heard_or_not',
+    'despite_closed_pipes',
     'logging_to_stderr',
     'make_progress_bar',
     'reason_of',
@@ -58,7 +58,7 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def heard_or_not():
+def despite_closed_pipes():
     """
     Go on with the work when nobody reads what is told any more, as after ``| head``.
 

@@ -7,12 +7,9 @@ FITS: images out of a file, with their companion planes and what is needed to wr
 
 import gzip
 import io
-import itertools
 import logging
-import math
 import os
 import re
-import struct
 import threading
 import weakref
 import zlib
@@ -30,6 +27,7 @@ from astrodenoise.companions import (
     read_companions,
     uncertainty_class,
 )
+from astrodenoise.compressedtiles import check_declared, check_streams, is_unbounded
 from astrodenoise.filecontext import FrameContext, FrameError
 from astrodenoise.fitslayouts import bad_pixels, find_images, is_image
 
@@ -38,7 +36,6 @@ __all__ = ['BLOCK', 'CARD', 'FitsImages', 'FitsSection', 'open_bytes']
 logger = logging.getLogger(__name__)
 
 BLOCK = 2880  # bytes: every part of a FITS file is a multiple of it
-MOST_PACKED = 2**16  # bytes of pixels that a byte of a compressed image may stand for
 CARD = 80  # bytes of a header card
 
 
@@ -252,7 +249,7 @@ def _hdu_spans(path, content):
                 _ = hdu.fileinfo, hdu.size
                 if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a compressed one
                     _ = hdu.shape
-                _check_tiles(path, index, hdu.header)
+                check_declared(path, index, hdu.header)
             except (AttributeError, fits.VerifyError) as error:
                 why = f'is damaged: the header of HDU {index} has cards that cannot be read'
                 if index == 0:
@@ -261,17 +258,18 @@ def _hdu_spans(path, content):
                 raise FrameError(msg) from error
         places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
         packed = {
-            i: (hdu.columns.dtype, hdu.header.copy())
+            i: (hdu.header.copy(), hdu.columns.dtype)
             for i, hdu in enumerate(hdus)
-            if isinstance(hdu, fits.BinTableHDU) and hdu.header.get('ZCMPTYPE') in _CHECKS
+            if is_unbounded(hdu.header)
         }
     spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
     for index, (_, _, stop) in enumerate(spans):
         if stop > size:
             msg = f'{path}: is truncated: HDU {index} ends at byte {stop}, the file at {size}'
             raise FrameError(msg)
-    for index, layout in packed.items():
-        _check_streams(path, index, _read_bytes(path, content, *spans[index][1:]), *layout)
+    for index, (header, dtype) in packed.items():
+        table = _read_bytes(path, content, *spans[index][1:])
+        check_streams(path, index, header, dtype, table)
     rest = _padded(spans[-1])[1]
     if _read_bytes(path, content, rest, rest + 8) == b'XTENSION':
         msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
@@ -286,82 +284,6 @@ def _dtype(path, index, header):
         msg = f'{path}: is damaged: HDU {index} has BITPIX = {bitpix}; expected one of {known}'
         raise FrameError(msg)
     return np.dtype(fits.BITPIX2DTYPE[bitpix])
-
-
-def _check_tiles(path, index, header):
-    """Refuse a compressed image that declares more than its tiles can hold."""
-    if header.get('XTENSION') != 'BINTABLE' or header.get('ZIMAGE') is not True:
-        return
-
-    def whole(key, default=None):
-        value = header.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            msg = f'{path}: is damaged: HDU {index} has {key} = {value!r}, not a whole number'
-            raise FrameError(msg)
-        return value
-
-    axes = range(1, whole('ZNAXIS') + 1)
-    sides = [whole(f'ZNAXIS{i}') for i in axes]
-    # by default a tile is a row
-    tiles = [whole(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
-    if min([*sides, *tiles], default=1) < 1:
-        msg = f'{path}: is damaged: HDU {index} declares {sides} px in tiles of {tiles}'
-        raise FrameError(msg)
-    declared = math.prod(-(-n // m) for n, m in zip(sides, tiles, strict=True))
-    there = whole('NAXIS2')
-    if declared != there:
-        msg = f'{path}: is damaged: HDU {index} declares {declared} tiles, {there} are there'
-        raise FrameError(msg)
-    n_bytes = math.prod(sides) * abs(whole('ZBITPIX')) // 8
-    held = whole('NAXIS1') * there + whole('PCOUNT', 0)
-    if n_bytes > MOST_PACKED * held:
-        msg = f'{path}: is damaged: HDU {index} declares {n_bytes} bytes of pixels in {held}'
-        raise FrameError(msg)
-
-
-def _check_streams(path, index, table, dtype, header):
-    """Refuse compressed tiles that say to be longer than they are: decoders read and write on."""
-    kind, n_rows = header['ZCMPTYPE'], header['NAXIS2']
-    axes = range(1, header['ZNAXIS'] + 1)
-    sides = [header[f'ZNAXIS{i}'] for i in axes]
-    tiles = [header.get(f'ZTILE{i}', sides[0] if i == 1 else 1) for i in axes]
-    lengths = [
-        [min(m, n - first) for first in range(0, n, m)] for n, m in zip(sides, tiles, strict=True)
-    ]
-    n_pixels = [math.prod(tile) for tile in itertools.product(*reversed(lengths))]
-    rows = np.frombuffer(table, dtype.newbyteorder('>'), n_rows)
-    heap = header.get('THEAP', rows.nbytes)
-    width = 2 if kind == 'PLIO_1' else 1  # bytes of an element
-    pointers = rows['COMPRESSED_DATA'].reshape(n_rows, 2).astype(np.int64)
-    for (n, start), expected in zip(pointers, n_pixels, strict=True):
-        first, last = heap + start, heap + start + width * n
-        is_inside = n >= 0 and heap <= first and last <= len(table)
-        if not is_inside or (n > 0 and not _CHECKS[kind](table[first:last], expected)):
-            what = f'a {kind} tile that is not as long as it says'
-            msg = f'{path}: is damaged: HDU {index} has {what}'
-            raise FrameError(msg)
-
-
-def _is_line_list(content, _):
-    """Whether a tile of PLIO has as many words as it says."""
-    words = np.frombuffer(content, '>i2').astype(np.int64)
-    if len(words) >= 3 and 0 < words[2] <= len(words):
-        return True
-    if len(words) < 5 or words[2] > 0:
-        return False
-    # length and first word are given otherwise
-    return 0 <= words[3] + (words[4] << 15) <= len(words) and 0 <= words[1] <= len(words)
-
-
-def _is_hcompressed(content, n_pixels):
-    """Whether a tile of HCOMPRESS has as many pixels as are expected."""
-    if len(content) < 14 or content[:2] != b'\xdd\x99':
-        return False
-    height, width = struct.unpack('>ii', content[2:10])
-    return min(height, width) > 0 and height * width == n_pixels
-
-
-_CHECKS = {'PLIO_1': _is_line_list, 'HCOMPRESS_1': _is_hcompressed}
 
 
 def _padded(span):

@@ -78,16 +78,15 @@ def denoise_image(job, context, read, args, *, progress_bar=None, several=False)
                 ccd = read(context, in_pieces=True)
                 if ccd is not None and _can_be_told(ccd, args):
                     frame = DiskFrame(ccd, job.target.parent)
-                    return context, _denoised(frame, ccd, context, args, progress_bar), None, None
+                    clean, _ = _denoised(frame, ccd, context, args, progress_bar)
+                    return context, clean, None, None
             ccd = _read_whole(context, read, args)
             mask = None if job.mask is None else _found_stars(ccd, context, args)
-            frame, removed = open_frame(ccd), None
-            if job.residual is None:
-                clean = _denoised(frame, ccd, context, args, progress_bar)
-            else:
-                clean, removed = _denoised(
-                    frame, ccd, context, args, progress_bar, with_residual=True
-                )
+            clean, removed = _denoised(
+                open_frame(ccd), ccd, context, args, progress_bar,
+                with_residual=job.residual is not None,
+            )  # fmt: skip
+            if removed is not None:
                 _with_header(removed, clean)
         except (TypeError, ValueError) as error:
             if not several or str(error).startswith(job.source):
@@ -142,7 +141,7 @@ def _can_be_told(ccd, args):
 
 
 def _denoised(frame, ccd, context, args, progress_bar, *, with_residual=False):
-    """Denoise an opened frame, in memory or piece by piece; with all that full strength removes."""
+    """Denoise an opened frame, in memory or piece by piece; and what full strength removes."""
     from astrodenoise import residual
     from astrodenoise.core import denoise_frame
     from astrodenoise.mosaic import as_mosaic
@@ -161,9 +160,9 @@ def _denoised(frame, ccd, context, args, progress_bar, *, with_residual=False):
         with_residual=needs_more,
         looked=looked,
     )
-    if with_residual and not needs_more:
-        return result, residual(ccd, result)
-    return result
+    if needs_more:
+        return result
+    return result, residual(ccd, result) if with_residual else None
 
 
 def _previewed(context, read, args, progress_bar):

@@ -16,22 +16,12 @@ import numpy as np
 
 from astrodenoise.errormap import CLASSES
 from astrodenoise.exceptions import WeightsError
+from astrodenoise.weightscard import MAX_PARAMETERS, check_card, read_card
 
 __all__ = ['Weights', 'describe', 'list_models', 'load_weights', 'save_weights']
 
 FOLDER = Path(__file__).parent / 'weights_data'
 CARD_KEYS = {'name', 'version', 'architecture', 'sha256', 'licence', 'training', 'metrics'}
-KINDS = {  # of the entries that are looked at
-    'name': str, 'version': str, 'licence': str, 'sha256': str, 'made': str,
-    'architecture': dict, 'training': dict, 'metrics': dict, 'versions': dict,
-    'calibration': dict, 'trained_range': dict, 'parameters': int, 'bytes': int,
-}  # fmt: skip
-OPTIONAL = ('calibration', 'trained_range')  # may be null
-SIZES = {'planes': (1, 64), 'features': (1, 64), 'condition': (0, 64)}
-LISTS = {'widths': (1, 4096), 'blocks': (1, 64)}
-MAX_LEVELS = 7  # a stride of 64 px, the smallest tile
-MAX_PARAMETERS = 10**8  # thirty times the largest that is shipped
-MAX_CARD, MAX_DEPTH = 2**20, 16  # bytes; entries inside entries
 PICKLES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin')
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 
@@ -100,7 +90,7 @@ def describe(name):
     path = _card_path(name)
     _refuse_link(path)
     try:
-        card = _read_card(path)
+        card = read_card(path)
     except (OSError, ValueError, RecursionError) as error:
         msg = f'the card {path} of model {str(name)!r} cannot be read: {error}'
         raise WeightsError(msg) from error
@@ -109,7 +99,7 @@ def describe(name):
         msg = f'the card {path} lacks {missing}: get the model again from where it came'
         raise WeightsError(msg)
     try:
-        _check_card(card)
+        check_card(card)
     except ValueError as error:
         msg = f'the card {path} of model {str(name)!r} is damaged: {error}'
         raise WeightsError(msg) from error
@@ -142,100 +132,6 @@ def _refuse_link(path):
     if path.parent != FOLDER and path.is_symlink():
         msg = f'{path} is a symbolic link, which can lead anywhere: give the file that it leads to'
         raise WeightsError(msg)
-
-
-def _read_card(path):
-    """Read JSON that says everything once, in numbers that are finite."""
-
-    def once(pairs):
-        keys = [key for key, _ in pairs]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            msg = f'{twice} stand in it twice'
-            raise ValueError(msg)
-        return dict(pairs)
-
-    def refuse(word):
-        msg = f'{word} is no number of JSON'
-        raise ValueError(msg)
-
-    if not path.is_file():
-        msg = 'there is no such file'
-        raise ValueError(msg)
-    with path.open('rb') as file:
-        content = file.read(MAX_CARD + 1)
-    if len(content) > MAX_CARD:
-        msg = f'it has more than {MAX_CARD} bytes'
-        raise ValueError(msg)
-    return json.loads(content.decode('utf-8'), object_pairs_hook=once, parse_constant=refuse)
-
-
-def _check_card(card):
-    """Raise a ValueError that names the entry which cannot be."""
-    _check_values('', card, 0)
-    for key, kind in KINDS.items():
-        if key not in card or (key in OPTIONAL and card[key] is None):
-            continue
-        if not isinstance(card[key], kind) or isinstance(card[key], bool):
-            _refuse(key, card[key], {str: 'a text', dict: 'a table', int: 'a whole number'}[kind])
-    if not card['name'] or len(card['name']) > 200:
-        _refuse('name', card['name'], 'a text of 1 to 200 characters')
-    if len(card['sha256']) != 64 or set(card['sha256']) - set('0123456789abcdef'):
-        _refuse('sha256', card['sha256'], '64 hexadecimal digits in lower case')
-    _check_architecture(card['architecture'])
-
-
-def _check_values(where, value, depth):
-    """Refuse what JSON can hold and a card cannot: 1e999, controls of a terminal, an abyss."""
-    if depth > MAX_DEPTH:
-        _refuse(where, '...', f'no deeper than {MAX_DEPTH} entries inside entries')
-    if isinstance(value, dict):
-        for key, one in value.items():
-            _check_values(where, key, depth + 1)
-            _check_values(f'{where}.{key}'.lstrip('.'), one, depth + 1)
-    elif isinstance(value, list):
-        for one in value:
-            _check_values(where, one, depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        _refuse(where, value, 'a finite number')
-    elif isinstance(value, str) and not value.replace('\n', ' ').isprintable():
-        _refuse(where, value, 'a text that can be printed')
-
-
-def _check_architecture(sizes):
-    """Refuse networks that cannot be, or that no memory holds, before any is taken."""
-    if unknown := sorted(set(sizes) - {*SIZES, *LISTS}):
-        msg = f'architecture has unknown entries {unknown}; known are {sorted({*SIZES, *LISTS})}'
-        raise ValueError(msg)
-    for key, (least, most) in SIZES.items():
-        if key in sizes and not _whole(sizes[key], least, most):
-            _refuse(f'architecture.{key}', sizes[key], f'a whole number of {least} to {most}')
-    for key, (least, most) in LISTS.items():
-        values = sizes.get(key)
-        if (
-            not isinstance(values, list)
-            or not 2 <= len(values) <= MAX_LEVELS
-            or not all(_whole(value, least, most) for value in values)
-        ):
-            asked = f'a list of 2 to {MAX_LEVELS} whole numbers of {least} to {most}'
-            _refuse(f'architecture.{key}', values, asked)
-    if len(sizes['widths']) != len(sizes['blocks']):
-        _refuse('architecture.blocks', sizes['blocks'], 'as long as architecture.widths')
-    # the two 3x3 convolutions of a block are most of a network; the decoder has as many
-    pairs = zip(sizes['widths'], sizes['blocks'], strict=True)
-    if (n := sum(18 * width**2 * blocks for width, blocks in pairs)) > MAX_PARAMETERS:
-        msg = f'architecture has over {n} parameters; at most {MAX_PARAMETERS} are read'
-        raise ValueError(msg)
-
-
-def _whole(value, least, most):
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _refuse(where, value, expected):
-    text = repr(value)
-    text = text if len(text) <= 80 else f'{text[:77]}...'
-    msg = f'{where} is {text}, not {expected}'
-    raise ValueError(msg)
 
 
 def load_weights(name):
@@ -404,7 +300,7 @@ def save_weights(path, tensors, config, card):
     if missing:
         msg = f'a card says {sorted(CARD_KEYS)}; this one lacks {missing}'
         raise ValueError(msg)
-    _check_card(whole)
+    check_card(whole)
     text = json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + '\n'
     for target, data in ((path, content), (path.with_suffix('.json'), text.encode())):
         temporary = target.with_name(f'.{target.name}.new')

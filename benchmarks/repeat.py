@@ -12,7 +12,6 @@ and 200 steps make much of it.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+from astrodenoise.training.versions import made_with
 
 CURVE = Path(__file__).with_name('repeat.json')
 SCENES, HELD_OUT = 24, 2  # instead of the recipe's hundreds, which take longer than the steps
@@ -59,25 +60,7 @@ def first_steps(preset, steps):
 
 
 def train_once(preset, steps, precision, n_threads):
-    """
-    Train in this process.
-
-    Parameters
-    ----------
-    preset : str
-        Name of a training's preset.
-    steps : int
-        How many.
-    precision : str
-        As `astrodenoise.training.trainer.train` takes it.
-    n_threads : int
-        Of torch.
-
-    Returns
-    -------
-    result : dict
-        Losses, gain on the held-out scenes, seconds.
-    """
+    """Train in this process; its losses, its gain on the held-out scenes, its seconds."""
     import torch
 
     from astrodenoise.training.trainer import train
@@ -129,19 +112,6 @@ def largest_difference(losses, others):
     return float(np.max(np.abs(losses / others - 1)))
 
 
-def versions():
-    """Name what the rounding depends on."""
-    import torch
-
-    return {
-        'machine': platform.machine(),
-        'processor': torch.backends.cpu.get_cpu_capability(),
-        'numpy': np.__version__,
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-    }
-
-
 def record(args, run):
     """Write the curve that later runs are compared with."""
     curve = {
@@ -150,7 +120,7 @@ def record(args, run):
         'precision': args.precision,
         'threads': args.threads,
         'scenes': SCENES,
-        'versions': versions(),
+        'versions': made_with(),
         'gain in dB': round(run['gain'], 4),
         'losses': [float(f'{loss:.{DIGITS}g}') for loss in run['losses']],
     }
@@ -167,7 +137,7 @@ def compare(args, run):
     if unlike := {key: curve[key] for key, value in asked.items() if curve[key] != value}:
         print(f'the recorded curve is one of {unlike}, which does not compare')
         return
-    here = versions()
+    here = made_with()
     changed = {key: value for key, value in curve['versions'].items() if here[key] != value}
     difference = largest_difference(run['losses'], curve['losses'])
     print(f'recorded curve: largest difference of a step {difference:.2e}, '

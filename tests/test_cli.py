@@ -194,7 +194,7 @@ def test_existing_residual_stops_before_the_work(tmp_path, frame, monkeypatch):
     residual = tmp_path / 'residual.fits'
     residual.write_bytes(b'mine')
 
-    def unexpected(*args):
+    def unexpected(*args, **keywords):
         pytest.fail('the frame was denoised')
 
     monkeypatch.setattr(frametasks, '_denoised', unexpected)
@@ -239,7 +239,7 @@ def test_error_of_the_function_is_one_line(tmp_path, capsys):
 def test_unexpected_errors(tmp_path, frame, monkeypatch, capsys, error, line):
     """Whatever fails is named in one line."""
 
-    def fail(*args):
+    def fail(*args, **keywords):
         raise error
 
     monkeypatch.setattr(frametasks, '_denoised', fail)
@@ -283,7 +283,7 @@ def test_progress_bar_is_not_for_quiet():
 def test_interrupt_in_the_work(tmp_path, frame, monkeypatch, capsys):
     """Ctrl-C ends with 130, one line and no file."""
 
-    def interrupt(*args):
+    def interrupt(*args, **keywords):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(frametasks, '_denoised', interrupt)

@@ -582,7 +582,7 @@ def test_checksums_are_brought_up_to_date(tmp_path, hst):
 def test_nothing_is_held_open(tmp_path, hst, monkeypatch):
     """The output is opened when there is something to write, so that a kill leaves no part."""
 
-    def look(*args):
+    def look(*args, **keywords):
         assert os.listdir(tmp_path) == ['flt.fits']
         raise KeyboardInterrupt
 

@@ -107,9 +107,9 @@ def mounted(folder, options):
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip('there is no mount here')
+        pytest.skip('a disk that is really full or locked is made with the command mount')
     if done.returncode != 0:
-        pytest.skip(f'nothing can be mounted: {done.stderr.strip()}')
+        pytest.skip(f'only root may mount the small disk that fills up: {done.stderr.strip()}')
     try:
         yield folder
     finally:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ROOT, run_python
+import astrodenoise
+from helpers import run_python
 
 # pytest-remotedata wraps what `socket` has; ours lies below, where `_socket` is
 TRIES = """
@@ -111,7 +112,7 @@ def openers_of(source):
 
 
 def test_the_source_names_no_opener_of_addresses():
-    files = sorted((ROOT / 'astrodenoise').rglob('*.py'))
+    files = sorted(Path(astrodenoise.__file__).parent.rglob('*.py'))
     assert len(files) > 50
     found = {path.name: openers_of(path.read_text(encoding='utf-8')) for path in files}
     assert {name: openers for name, openers in found.items() if openers} == {}

@@ -21,7 +21,7 @@ RUN = ['run', None]  # the click on "Denoise"
 def node():
     command = shutil.which('node')
     if command is None:
-        pytest.skip('node is not installed: scripts of PixInsight are JavaScript')
+        pytest.skip('scripts of PixInsight are JavaScript: install node, which runs them')
     return command
 
 

@@ -7,6 +7,7 @@ tried on networks of random weights too; a promise of the result is one of the s
 """
 
 import functools
+import logging
 
 import dask.array as da
 import numpy as np
@@ -35,21 +36,22 @@ EXACT = TILES | {'precision': 'float32'}
 # a frame that fails is small already, and looking for a smaller one takes minutes
 EXAMPLES = settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
 FEW = settings(EXAMPLES, max_examples=3)
+log = logging.getLogger(__name__)
 MEASURED = {}
 
 
 def within(bound, value, what):
-    """Hold a value to its bound, and keep the largest for `print_largest`."""
+    """Hold a value to its bound, and keep the largest for `tell_largest`."""
     MEASURED[what] = max(MEASURED.get(what, (0.0, bound)), (float(value), bound))
     assert value <= bound, f'{what}: {value:.3g}, at most {bound:.3g} was promised'
 
 
 @pytest.fixture(scope='module', autouse=True)
-def print_largest():
-    """Print how near to the bounds it came (``pytest -s``)."""
+def tell_largest():
+    """Tell how near to the bounds it came (``pytest --log-cli-level=INFO``)."""
     yield
     for what, (value, bound) in MEASURED.items():
-        print(f'\n{what}: {value:.3g} of {bound:.3g}', end='')  # noqa: T201
+        log.info('%s: %.3g of %.3g', what, value, bound)
 
 
 # without noise a frame is unlike those of the training; random networks must be held back

@@ -25,7 +25,7 @@ def browser():
     api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip(f'no browser to show the page: install one of {", ".join(BROWSERS)}')
+        pytest.skip(f'the page is tested in a browser: install one of {", ".join(BROWSERS)}')
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=['--no-sandbox'])
         yield browser

@@ -447,7 +447,7 @@ def test_the_window_previews_applies_and_tells_errors():
     """On a screen of its own, where Xvfb and tkinter are installed."""
     pytest.importorskip('tkinter')
     if shutil.which('Xvfb') is None:
-        pytest.skip('Xvfb is not installed, and a window needs a screen')
+        pytest.skip('a window needs a screen: install Xvfb, which stands in for one')
     with subprocess.Popen(
         ['Xvfb', '-displayfd', '1', '-screen', '0', '1400x900x24', '-nolisten', 'tcp'],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -83,7 +83,9 @@ def test_all_frames_are_denoised_when_nobody_listens(
     same_files(tmp_path / 'out', undisturbed / 'out')
 
 
-@pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no /dev/full here')
+@pytest.mark.skipif(
+    not Path('/dev/full').exists(), reason='/dev/full, which is always full, is of Linux alone'
+)
 @pytest.mark.parametrize(
     ('command', 'unbuffered'), [('models', True), ('models', False), ('denoise', False)]
 )

@@ -3,6 +3,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,11 +58,31 @@ def test_stub_names_what_is_public():
     assert names == astrodenoise.__all__
 
 
-def test_mypy_agrees():
-    """The package and tests/typed_use.py, with calls that must be taken and such that must not."""
+REFUSED = {  # what a caller may get wrong, and the error of mypy
+    "denoise(plane, 0.25, 'fast')": 'call-arg',
+    "denoise(plane, strength='much')": 'arg-type',
+    "denoise(plane, precision='float8')": 'arg-type',
+    "denoise(plane, blend='cosine')": 'arg-type',
+    'denoise(plane, gain=1.5)': 'call-arg',
+    'denoise(plane).header': 'attr-defined',
+    'star_mask(plane, sigma=3)': 'call-arg',
+}
+
+
+def test_mypy_takes_the_right_calls_and_refuses_the_wrong_ones(tmp_path):
+    """It finds no error in the package and in tests/typed_use.py, and one in each wrong call."""
     pytest.importorskip('mypy')
     if not (ROOT / 'astrodenoise').is_dir():
-        pytest.skip('the sources are not here: the tests of an installed package')
-    command = [sys.executable, '-m', 'mypy']
+        pytest.skip('mypy reads the sources, and an installed package is tested without them')
+    wrong = tmp_path / 'wrong.py'
+    begin = 'import numpy as np\nfrom astrodenoise import denoise, star_mask\n'
+    begin += 'plane = np.zeros((9, 9))\n'
+    wrong.write_text(begin + '\n'.join(REFUSED) + '\n')
+    command = [sys.executable, '-m', 'mypy', 'astrodenoise', 'tests/typed_use.py', str(wrong)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    errors = [line for line in done.stdout.splitlines() if ': error: ' in line]
+    found = [re.fullmatch(r'.*wrong\.py:(\d+): error: .*\[(.+)\]', line) for line in errors]
+    assert all(found), done.stdout + done.stderr
+    first = begin.count('\n') + 1
+    expected = [(str(first + i), code) for i, code in enumerate(REFUSED.values())]
+    assert [one.groups() for one in found] == expected

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ['Command']
+__all__ = ['DONE', 'INTERRUPTED', 'SOME_FAILED', 'WRONG_USAGE', 'Command']
 
 DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -8,62 +8,15 @@ archive's checksums tell a damaged file.
 
 import json
 import os
-import platform
-import subprocess
 import zipfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from astrodenoise._version import __version__
-
-__all__ = ['load_checkpoint', 'made_with', 'read_checkpoint', 'save_checkpoint']
+__all__ = ['load_checkpoint', 'read_checkpoint', 'save_checkpoint']
 
 FILE = 'checkpoint.npz'
-ROUND_US = ('astropy', 'numpy', 'photutils', 'safetensors', 'scipy', 'torch')
-
-
-def made_with():
-    """
-    Name everything on which the bits of a training depend, beside its configuration.
-
-    Returns
-    -------
-    versions : dict
-        Of this package, of the Git checkout that it runs from (None where it is none; ending in
-        '-dirty' where files were changed), of Python, of the packages round us (None where one is
-        not installed), and the processor.
-    """
-    found = {}
-    for name in ROUND_US:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found | {
-        'astrodenoise': __version__,
-        'commit': _commit(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'processor': f'{platform.machine()} {torch.backends.cpu.get_cpu_capability()}',
-    }
-
-
-def _commit():
-    """Commit of the checkout that this file lies in, None where it is none."""
-    root = Path(__file__).parents[2]
-    if not (root / '.git').exists():
-        return None
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
-    try:
-        done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, check=True, timeout=20
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def save_checkpoint(folder, network, average, optimiser, state):

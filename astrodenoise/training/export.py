@@ -6,8 +6,9 @@ from pathlib import Path
 
 from astrodenoise.model import ModelConfig, ResUNet
 from astrodenoise.training.calibration import calibration_table, measure_errors, trained_range
-from astrodenoise.training.checkpoint import made_with, read_checkpoint
+from astrodenoise.training.checkpoint import read_checkpoint
 from astrodenoise.training.config import config_from
+from astrodenoise.training.versions import made_with
 
 __all__ = ['export_weights']
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from astrodenoise.estimate import measure_plane
+from astrodenoise.measures.shapes import TO_FWHM
 from astrodenoise.training.alignment import Alignment, Sighting, align, resample
 from astrodenoise.training.blemishes import near_saturated, persistent_spikes
 from astrodenoise.training.framefiles import frame_files, read_planes
@@ -35,7 +36,6 @@ SMALLEST = 96  # px, side of an exposure
 SHARPEST = 1.8  # px, FWHM of stars that can be moved by a part of a pixel
 COMPARED = 1024  # px, side of the middle in which brightness is compared
 FEW_STARS = 20  # from which on they tell the seeing by themselves
-TO_FWHM = 2 * np.sqrt(2 * np.log(2))
 HALO = 3.0  # FWHM round a saturated star
 MOST_COMPARED = 8  # exposures that tell hot pixels
 MOST_REFERENCES = 3  # exposures that others are aligned to, one after the other
@@ -340,8 +340,8 @@ def _open_exposure(one, reference):
     scale = np.array([relation.scale for relation in relations])
     narrower = float(np.mean([relation.broader for relation in relations]))
     if min(len(each.sighting.stars) for each in (one, reference)) >= FEW_STARS:
-        widths = (each.sighting.fwhm / TO_FWHM for each in (reference, one))
-        narrower = float(np.subtract(*np.square(list(widths))))
+        theirs, ours = (each.sighting.fwhm / TO_FWHM for each in (reference, one))
+        narrower = theirs**2 - ours**2
     return replace(one, valid=one.valid.copy(), scale=scale, narrower=narrower)
 
 

@@ -8,11 +8,12 @@ grid, brought to its brightness and blurred to its seeing.  A part of the sky is
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from astrodenoise.measures.shapes import TO_FWHM
 from astrodenoise.training.alignment import resample
 from astrodenoise.training.exposures import LEAST_MOVED, N_THREADS
 from astrodenoise.training.pairs import PairError, check_pair
@@ -180,7 +181,7 @@ def _spread(items, n):
 def _partners(field, i):
     """Exposures that moved against one and are not blurrier."""
     one = field.exposures[i]
-    variance = (one.sighting.fwhm / 2.355) ** 2
+    variance = (one.sighting.fwhm / TO_FWHM) ** 2
     return [
         j
         for j, other in enumerate(field.exposures)
@@ -207,20 +208,9 @@ def _pair(field, i, others, part, held):
     if np.count_nonzero(valid) < LEAST:
         msg = f'{np.count_nonzero(valid)} pixels can be compared, {LEAST} are needed'
         raise PairError(msg)
+    shown = one.shown[(slice(None), *box)]
     name = f'{field.name}/{one.name}'
-    pair = check_pair(noisy, clean, valid, name=name, noise2noise=True)
-    return _with_all_shown(pair, noisy, one.shown[(slice(None), *box)])
-
-
-def _with_all_shown(pair, data, shown):
-    """The pair with the pixels that are not compared, too, as a network will see them."""
-    noisy = np.empty_like(pair.noisy)
-    for plane, (unit, raw, good) in enumerate(zip(pair.noisy, data, pair.valid, strict=True)):
-        low, high = np.argmin(np.where(good, raw, np.inf)), np.argmax(np.where(good, raw, -np.inf))
-        raw = raw.astype(np.float64)
-        slope = (unit.flat[high] - unit.flat[low]) / (raw.flat[high] - raw.flat[low])
-        noisy[plane] = unit.flat[low] + slope * (raw - raw.flat[low])
-    return replace(pair, noisy=noisy, valid=shown, counts=pair.valid)
+    return check_pair(noisy, clean, valid, shown=shown, name=name, noise2noise=True)
 
 
 def _held_out(field, i, others, part):

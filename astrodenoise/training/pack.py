@@ -146,7 +146,7 @@ def _read_scene(archive, number, entry):
         valid=_read_array(archive, f'{number}.valid'),
         stars=stars,
         own=entry.get('own', 0.0),
-        seeing=entry.get('seeing', 0.05),
+        seeing=entry.get('seeing', Scene.seeing),
         counts=_read_array(archive, f'{number}.counts'),
     )
 

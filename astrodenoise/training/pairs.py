@@ -9,7 +9,7 @@ relation is fitted on frames smoothed over 4 px, with a term for the width of th
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +223,7 @@ def _read_pair(name, files, **keywords):
 # --- one pair ------------------------------------------------------------------------------------
 
 
-def check_pair(noisy, clean, valid=None, *, name='', noise2noise=False, max_shift=0.3):
+def check_pair(noisy, clean, valid=None, *, shown=None, name='', noise2noise=False, max_shift=0.3):
     """
     Compare a noisy and a clean frame and bring them to one unit.
 
@@ -237,6 +237,8 @@ def check_pair(noisy, clean, valid=None, *, name='', noise2noise=False, max_shif
     valid : `numpy.ndarray` of bool, optional
         Of their shape: the pixels that may be used.  Those that are not finite, hold no data or
         are saturated are left out in any case.
+    shown : `numpy.ndarray` of bool, optional
+        Of their shape: the pixels that a network is to see, those that are not compared included.
     name : str, optional
         The scene's.
     noise2noise : bool, optional
@@ -262,9 +264,10 @@ def check_pair(noisy, clean, valid=None, *, name='', noise2noise=False, max_shif
         msg = f'the frames have {len(noisy)} planes; expected 1, or 3 of one camera (R, G, B)'
         raise PairError(msg)
     given = np.ones(noisy.shape, bool) if valid is None else np.reshape(valid, noisy.shape)
+    seen = np.zeros(noisy.shape, bool) if shown is None else np.reshape(shown, noisy.shape)
     label = name or 'pair'
     planes = []
-    for number, plane in enumerate(zip(noisy, clean, given, strict=True)):
+    for number, plane in enumerate(zip(noisy, clean, given, seen, strict=True)):
         where = f'plane {number}: ' if len(noisy) > 1 else ''
         try:
             planes.append(_match_plane(*plane, label, noise2noise, max_shift))
@@ -273,7 +276,8 @@ def check_pair(noisy, clean, valid=None, *, name='', noise2noise=False, max_shif
             raise PairError(msg) from None
     noisy, clean, valid, cleanness = zip(*planes, strict=True)
     planes = (np.stack(part) for part in (noisy, clean, valid))
-    return Pair(name, *planes, max(cleanness), resampled=noise2noise)
+    pair = Pair(name, *planes, max(cleanness), resampled=noise2noise)
+    return pair if shown is None else replace(pair, valid=seen, counts=pair.valid)
 
 
 def _check_shapes(noisy, clean):
@@ -294,8 +298,9 @@ def _check_shapes(noisy, clean):
         raise PairError(msg)
 
 
-def _match_plane(noisy, clean, given, label, noise2noise, max_shift):
+def _match_plane(noisy, clean, given, seen, label, noise2noise, max_shift):
     """Check one plane; noisy and matched clean in units of sigma, valid, cleanness."""
+    taken = noisy
     good = _valid_in_both(noisy, clean, given)
     noise = measure_plane(noisy, good)
     if noise.sigma == 0:
@@ -310,6 +315,7 @@ def _match_plane(noisy, clean, given, label, noise2noise, max_shift):
     )
     cleanness = scale * clean_fine / fine
     _check_noise(noisy - matched, good, fine, cleanness, noise2noise)
+    noisy = np.where(seen & ~good, taken, noisy)
     noisy, matched = (((a - noise.sky) / noise.sigma).astype(np.float32) for a in (noisy, matched))
     return noisy, matched, good, cleanness
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from astrodenoise.model import ResUNet
-from astrodenoise.training.checkpoint import FILE, load_checkpoint, made_with, save_checkpoint
+from astrodenoise.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from astrodenoise.training.config import TrainingConfig, load_config
 from astrodenoise.training.journal import Journal
 from astrodenoise.training.library import Library, make_library
@@ -24,6 +24,7 @@ from astrodenoise.training.start import start_from
 from astrodenoise.training.team import join_team
 from astrodenoise.training.tiles import tile_rounds
 from astrodenoise.training.validation import validate, validation_tiles
+from astrodenoise.training.versions import made_with
 
 __all__ = ['learning_rate', 'train']
 
