@@ -11,7 +11,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
+from astrodenoise.apart import call_apart
 from astrodenoise.filecontext import FrameError
+from astrodenoise.fitsbytes import FitsBytes
 from astrodenoise.fitslayouts import bad_pixels, find_companion, is_image
 
 __all__ = [
@@ -231,10 +233,12 @@ def read_plane(name, path, *, key, shape, option):
     if os.path.isdir(file):
         file = os.path.join(file, Path(path).name)
     try:
-        with fits.open(file) as hdus:
-            found = _find_plane(hdus, ext, key)
-            values = None if found is None else found.data
-            headers = [] if found is None else [found.header, hdus[0].header]
+        content = FitsBytes(file)
+        args = _open_plane, content, ext, key
+        values, headers = call_apart(*args) if content.unbounded else args[0](*args[1:])
+    except FrameError as error:
+        msg = f'{option} {error}'
+        raise FrameError(msg) from error
     except OSError as error:
         msg = f'{option} {name}: cannot be read as FITS: {error.strerror or error}'
         raise FrameError(msg) from error
@@ -245,6 +249,13 @@ def read_plane(name, path, *, key, shape, option):
         msg = f'{option} {name}: its shape is {values.shape}, that of the image {shape}'
         raise FrameError(msg)
     return values, headers
+
+
+def _open_plane(content, ext, key):
+    """Values and headers of a plane; None where there is no such plane."""
+    with fits.open(content.source()) as hdus:
+        found = _find_plane(hdus, ext, key)
+        return (None, []) if found is None else (found.data, [found.header, hdus[0].header])
 
 
 def _find_plane(hdus, ext, key):

@@ -4,7 +4,8 @@ Tile-compressed images whose headers or tiles claim more than is there.
 
 Astropy takes both at their word: it asks for all the memory that a header declares, and its
 decoders of PLIO and HCOMPRESS read and write beyond a tile that says to be longer than it is, which
-can end the process.
+can end the process.  What the outside of a tile tells is checked here; because more may be wrong in
+it, `astrodenoise.fitsfiles` has such images decoded by another process.
 """
 
 import itertools
@@ -12,6 +13,7 @@ import math
 import struct
 
 import numpy as np
+from astropy.io import fits
 
 from astrodenoise.filecontext import FrameError
 
@@ -20,7 +22,7 @@ __all__ = ['check_declared', 'check_streams', 'is_unbounded']
 MOST_PACKED = 2**16  # bytes of pixels that a byte of a compressed image may stand for
 
 
-def check_declared(path, index, header):
+def check_declared(path, index, hdu):
     """
     Refuse a compressed image that declares more than its tiles can hold.
 
@@ -30,16 +32,17 @@ def check_declared(path, index, header):
         The file.
     index : int
         Number of the HDU.
-    header : `~astropy.io.fits.Header`
-        Of the HDU; of other kinds than compressed images nothing is asked.
+    hdu : `~astropy.io.fits.BinTableHDU`
+        It, opened as a table; of other kinds than compressed images nothing is asked.
 
     Raises
     ------
     FrameError
         If a size is no number, or does not go with the others.
     """
-    if header.get('XTENSION') != 'BINTABLE' or header.get('ZIMAGE') is not True:
+    if not _is_compressed(hdu):
         return
+    header = hdu.header
 
     def whole(key, default=None):
         value = header.get(key, default)
@@ -60,21 +63,21 @@ def check_declared(path, index, header):
         raise _damaged(path, index, f'declares {n_bytes} bytes of pixels in {held}')
 
 
-def is_unbounded(header):
+def is_unbounded(hdu):
     """
     Tell whether the decoder of a compressed image trusts the lengths in its tiles.
 
     Parameters
     ----------
-    header : `~astropy.io.fits.Header`
-        Of any HDU.
+    hdu : `~astropy.io.fits.BinTableHDU`
+        Any HDU; a compressed image is opened as a table.
 
     Returns
     -------
     unbounded : bool
         Then `check_streams` has to look at them first.
     """
-    return header.get('ZIMAGE') is True and header.get('ZCMPTYPE') in _IS_SOUND
+    return _is_compressed(hdu) and hdu.header.get('ZCMPTYPE') in _IS_SOUND
 
 
 def check_streams(path, index, header, dtype, table):
@@ -114,6 +117,11 @@ def check_streams(path, index, header, dtype, table):
         is_inside = n >= 0 and heap <= first and last <= len(table)
         if not is_inside or (n > 0 and not _IS_SOUND[kind](table[first:last], expected)):
             raise _damaged(path, index, f'has a {kind} tile that is not as long as it says')
+
+
+def _is_compressed(hdu):
+    """Whether Astropy takes a table for a compressed image: any ZIMAGE but F will do."""
+    return isinstance(hdu, fits.BinTableHDU) and bool(hdu.header.get('ZIMAGE'))
 
 
 def _layout(card):

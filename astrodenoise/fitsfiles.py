@@ -5,20 +5,17 @@ FITS: images out of a file, with their companion planes and what is needed to wr
 `astrodenoise.fitswriter` is the way back.
 """
 
-import gzip
-import io
 import logging
-import os
 import re
 import threading
 import weakref
-import zlib
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 
+from astrodenoise.apart import call_apart
 from astrodenoise.companions import (
     PlaneFiles,
     extension,
@@ -27,16 +24,13 @@ from astrodenoise.companions import (
     read_companions,
     uncertainty_class,
 )
-from astrodenoise.compressedtiles import check_declared, check_streams, is_unbounded
 from astrodenoise.filecontext import FrameContext, FrameError
+from astrodenoise.fitsbytes import CARD, FitsBytes
 from astrodenoise.fitslayouts import bad_pixels, find_images, is_image
 
-__all__ = ['BLOCK', 'CARD', 'FitsImages', 'FitsSection', 'open_bytes']
+__all__ = ['FitsImages', 'FitsSection']
 
 logger = logging.getLogger(__name__)
-
-BLOCK = 2880  # bytes: every part of a FITS file is a multiple of it
-CARD = 80  # bytes of a header card
 
 
 class FitsImages:
@@ -67,12 +61,8 @@ class FitsImages:
 
     def __init__(self, path, *, ext=None, unit=None, planes=None):
         self._path, self._unit, self._planes = path, unit, planes or PlaneFiles()
-        self._content = None
-        with open(path, 'rb') as handle:
-            if handle.read(2) == b'\x1f\x8b':
-                self._content = _gunzip(path)
-        self._spans = _hdu_spans(path, self._content)
-        with fits.open(self._source()) as hdus:
+        self._bytes = FitsBytes(path)
+        with fits.open(self._bytes.source()) as hdus:
             frames = find_images(hdus)
             self.contexts = [self._context(hdus, i, frames) for i in _choose(hdus, ext, path)]
 
@@ -95,7 +85,10 @@ class FitsImages:
         FrameError
             If a companion plane is missing or of another shape.
         """
-        with fits.open(self._source()) as hdus:
+        return call_apart(self._read, context) if self._bytes.unbounded else self._read(context)
+
+    def _read(self, context):
+        with fits.open(self._bytes.source()) as hdus:
             hdu = hdus[context.hdu]
             header = hdu.header.copy()
             uncertainty, mask = read_companions(hdus, context.hdu, self._path, self._planes)
@@ -118,7 +111,8 @@ class FitsImages:
             the frame tells) and planes of other files.
         """
         others = self._planes.uncertainty, self._planes.dq
-        if self._content is not None or context.weight or others != (None, None):
+        is_packed = self._bytes.content is not None or self._bytes.unbounded
+        if is_packed or context.weight or others != (None, None):
             return None
         hdus = fits.open(self._path, memmap=False)  # a memory map would count as memory
         if isinstance(hdus[context.hdu], fits.CompImageHDU):
@@ -144,16 +138,12 @@ class FitsImages:
             )
         return ccd
 
-    def _source(self):
-        """Give what `~astropy.io.fits.open` reads: the file, or its unpacked content."""
-        return self._path if self._content is None else io.BytesIO(self._content)
-
     def _context(self, hdus, index, frames):
         hdu = hdus[index]
         if isinstance(hdu, fits.CompImageHDU):
             cards = _split_cards(hdu.header.tostring(padding=False))
         else:
-            head = _read_bytes(self._path, self._content, *self._spans[index][:2])
+            head = self._bytes.read(*self._bytes.spans[index][:2])
             cards = _split_cards(head.decode('latin-1'))
         kind, number = find_uncertainty(hdus, index)
         versions = [hdus[i].ver for i in frames]
@@ -174,9 +164,9 @@ class FitsImages:
             weight=(given[0] if given else kind) == 'weight',
             cards=cards,
             keywords=tuple(hdu.header.keys()),
-            span=_padded(self._spans[index]),
-            uncertainty_span=None if number is None else _padded(self._spans[number]),
-            predicted_span=_padded(self._spans[old[0]]) if old else None,
+            span=self._bytes.padded(index),
+            uncertainty_span=None if number is None else self._bytes.padded(number),
+            predicted_span=self._bytes.padded(old[0]) if old else None,
         )
 
 
@@ -222,61 +212,6 @@ class FitsSection:
         return self
 
 
-def _gunzip(path):
-    try:
-        with gzip.open(path) as handle:
-            return handle.read()
-    except (EOFError, OSError, zlib.error) as error:
-        msg = f'{path}: is no complete gzip file: {error}'
-        raise FrameError(msg) from error
-
-
-def _read_bytes(path, content, start, stop):
-    if content is not None:
-        return content[start:stop]
-    with open(path, 'rb') as handle:
-        handle.seek(start)
-        return handle.read(stop - start)
-
-
-def _hdu_spans(path, content):
-    """First byte of the header, of the data and after the data, per HDU; raise if any is cut."""
-    size = os.path.getsize(path) if content is None else len(content)
-    source = path if content is None else io.BytesIO(content)
-    with fits.open(source, disable_image_compression=True) as hdus:
-        for index, hdu in enumerate(hdus):
-            try:  # Astropy gives an HDU that it does not understand fewer attributes
-                _ = hdu.fileinfo, hdu.size
-                if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a compressed one
-                    _ = hdu.shape
-                check_declared(path, index, hdu.header)
-            except (AttributeError, fits.VerifyError) as error:
-                why = f'is damaged: the header of HDU {index} has cards that cannot be read'
-                if index == 0:
-                    why = 'is no standard FITS file by its own header (SIMPLE = F)'
-                msg = f'{path}: {why}'
-                raise FrameError(msg) from error
-        places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
-        packed = {
-            i: (hdu.header.copy(), hdu.columns.dtype)
-            for i, hdu in enumerate(hdus)
-            if is_unbounded(hdu.header)
-        }
-    spans = [(info['hdrLoc'], info['datLoc'], info['datLoc'] + n) for info, n in places]
-    for index, (_, _, stop) in enumerate(spans):
-        if stop > size:
-            msg = f'{path}: is truncated: HDU {index} ends at byte {stop}, the file at {size}'
-            raise FrameError(msg)
-    for index, (header, dtype) in packed.items():
-        table = _read_bytes(path, content, *spans[index][1:])
-        check_streams(path, index, header, dtype, table)
-    rest = _padded(spans[-1])[1]
-    if _read_bytes(path, content, rest, rest + 8) == b'XTENSION':
-        msg = f'{path}: is truncated: the header of HDU {len(spans)} has no end'
-        raise FrameError(msg)
-    return spans
-
-
 def _dtype(path, index, header):
     bitpix = header['BITPIX']
     if bitpix not in fits.BITPIX2DTYPE:
@@ -284,11 +219,6 @@ def _dtype(path, index, header):
         msg = f'{path}: is damaged: HDU {index} has BITPIX = {bitpix}; expected one of {known}'
         raise FrameError(msg)
     return np.dtype(fits.BITPIX2DTYPE[bitpix])
-
-
-def _padded(span):
-    """Header start and data end of an HDU, with the padding."""
-    return span[0], -(-span[2] // BLOCK) * BLOCK
 
 
 def _choose(hdus, ext, path):
@@ -367,22 +297,3 @@ def _split_cards(text):
     cards = [text[i : i + CARD].ljust(CARD) for i in range(0, len(text), CARD)]
     ends = [i for i, card in enumerate(cards) if card.rstrip() == 'END']
     return tuple(cards[: ends[0]] if ends else cards)
-
-
-def open_bytes(path):
-    """
-    Open a FITS file for reading its bytes, unpacked.
-
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        The file, gzipped or not.
-
-    Returns
-    -------
-    handle : file object
-        Open for reading.
-    """
-    with open(path, 'rb') as handle:
-        packed = handle.read(2) == b'\x1f\x8b'
-    return gzip.open(path) if packed else open(path, 'rb')

@@ -19,7 +19,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyWarning
 
-from astrodenoise.fitsfiles import BLOCK, CARD, open_bytes
+from astrodenoise.fitsbytes import BLOCK, CARD, open_bytes
 
 __all__ = ['fits_writer']
 

@@ -85,6 +85,14 @@ def packed(kind, dtype=np.float32, **options):
     return re.sub(rb'(?s)(?<=\x1f\x8b\x08\0)....', bytes(4), whole) if 'GZIP' in kind else whole
 
 
+def deadly_tile():
+    """Give a file with a tile of HCOMPRESS that says to have -1 x 10^8 pixels."""
+    whole = packed('HCOMPRESS_1')
+    at = whole.rindex(b'XTENSION')
+    at = whole.index(b'\xdd\x99', at)  # the first tile
+    return whole[: at + 2] + struct.pack('>ii', -1, 10**8) + whole[at + 10 :]
+
+
 # --- cut -----------------------------------------------------------------------------------------
 
 
@@ -335,6 +343,10 @@ def extensions():
     at = WITH_PLANES.index(b'XTENSION') + 24
     yield 'XTENSION with rubbish', WITH_PLANES[:at] + b'rubbish' + WITH_PLANES[at + 7 :]
     yield 'header of blanks', GOOD + card('').ljust(BLOCK - 80) + card('END').ljust(BLOCK)
+    yield 'signs of a table in the primary HDU', raw(
+        [*image_cards(), "XTENSION= 'BINTABLE'", 'ZIMAGE  =                    T',
+         "ZCMPTYPE= 'PLIO_1  '"], big_endian(scene()),
+    )  # fmt: skip
     yield 'no XTENSION', GOOD + raw(image_cards()[1:], big_endian(scene()))
     at = WITH_PLANES.index(b'XTENSION')
     yield 'blanks before XTENSION', WITH_PLANES[:at] + b' ' * 1680 + WITH_PLANES[at:]
@@ -378,6 +390,17 @@ def compressed():
     whole = packed('HCOMPRESS_1')
     at = whole.index(b'ZNAXIS1 =') + 10
     yield 'HCOMPRESS_1 of other tiles', whole[:at] + b'%20d' % 92 + whole[at + 20 :]
+    yield 'HCOMPRESS_1 of negative size', deadly_tile()
+    at = whole.index(b"'BINTABLE'")
+    for other in (b"'A3DTABLE'", b"'BINTABLX'", b"'IMAGE   '"):
+        yield f'HCOMPRESS_1 in {other[1:-1].decode().rstrip()}', (
+            whole[:at] + other + whole[at + len(other) :]
+        )
+    at = whole.index(b'ZIMAGE  =') + 10
+    for value in (b'5', b"'T'", b'F'):
+        yield f'HCOMPRESS_1, ZIMAGE = {value.decode()}', (
+            whole[:at] + value.rjust(20) + whole[at + 20 :]
+        )
     yield 'gzipped', gzip.compress(GOOD, mtime=0)
     yield 'gzipped twice', gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0)
     damaged = bytearray(gzip.compress(GOOD, mtime=0))

@@ -133,11 +133,10 @@ def _predicted_error(context, shape):
     """Error of each pixel, where an earlier run wrote it into the file."""
     if context.predicted_span is None:
         return None
-    from astropy.io import fits
+    from astrodenoise.files import read_frame
 
-    with fits.open(context.path) as hdus:
-        values = hdus['PRED_ERR', context.version].data
-    return None if values is None or values.shape != shape else values.astype('f4')
+    values = read_frame(context.path, ext=f'PRED_ERR,{context.version}')[0].data
+    return values.astype('f4') if values.shape == shape else None
 
 
 def _write(kind, path, report, overwrite):
