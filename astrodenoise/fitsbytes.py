@@ -113,18 +113,7 @@ class FitsBytes:
     def _look(self):
         """Spans, and of images whose decoder trusts its input the header and type of a row."""
         with fits.open(self.source(), disable_image_compression=True) as hdus:
-            for index, hdu in enumerate(hdus):
-                try:  # Astropy gives an HDU that it does not understand fewer attributes
-                    _ = hdu.fileinfo, hdu.size
-                    if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a packed one
-                        _ = hdu.shape
-                    check_declared(self.path, index, hdu)
-                except (AttributeError, fits.VerifyError) as error:
-                    why = f'is damaged: the header of HDU {index} has cards that cannot be read'
-                    if index == 0:
-                        why = 'is no standard FITS file by its own header (SIMPLE = F)'
-                    msg = f'{self.path}: {why}'
-                    raise FrameError(msg) from error
+            self._check_headers(hdus)
             places = [(hdu.fileinfo(), hdu.size) for hdu in hdus]
             packed = {
                 i: (hdu.header.copy(), hdu.columns.dtype)
@@ -132,6 +121,22 @@ class FitsBytes:
                 if is_unbounded(hdu)
             }
         return [(at['hdrLoc'], at['datLoc'], at['datLoc'] + n) for at, n in places], packed
+
+    def _check_headers(self, hdus):
+        index = 0
+        try:  # Astropy gives an HDU that it does not understand fewer attributes
+            for hdu in hdus:
+                _ = hdu.fileinfo, hdu.size
+                if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a packed one
+                    _ = hdu.shape
+                check_declared(self.path, index, hdu)
+                index += 1
+        except (AttributeError, fits.VerifyError) as error:
+            why = f'is damaged: the header of HDU {index} has cards that cannot be read'
+            if index == 0:
+                why = 'is no standard FITS file by its own header (SIMPLE = F)'
+            msg = f'{self.path}: {why}'
+            raise FrameError(msg) from error
 
     def _check_size(self):
         size = os.path.getsize(self.path) if self.content is None else len(self.content)

@@ -125,7 +125,9 @@ def test_pages_without_end_are_named(corpus, name):
     assert 'leads back' in reason
 
 
-@pytest.mark.parametrize('name', ['XTENSION with rubbish', 'blanks before XTENSION'])
+@pytest.mark.parametrize(
+    'name', ['XTENSION with rubbish', 'blanks before XTENSION', 'header of blanks']
+)
 def test_an_extension_that_cannot_be_read_is_named(corpus, name):
     (reason,) = corpus.failed[str(corpus.files[f'extension: {name}'])]
     assert 'the header of HDU' in reason

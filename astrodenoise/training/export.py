@@ -8,7 +8,6 @@ from astrodenoise.model import ModelConfig, ResUNet
 from astrodenoise.training.calibration import calibration_table, measure_errors, trained_range
 from astrodenoise.training.checkpoint import read_checkpoint
 from astrodenoise.training.config import config_from
-from astrodenoise.training.versions import made_with
 
 __all__ = ['export_weights']
 
@@ -77,11 +76,11 @@ def export_weights(
             'start': Path(config['start']).stem,
             'optimiser': config['optimiser'],
             'seed': data['seed'],
-            # of checkpoints from before these were kept, nothing is known
+            # of checkpoints from before these and the versions were kept, nothing is known
             **{key: state.get(key) for key in ('precision', 'device', 'processes', 'threads')},
         },
         'metrics': {'validation gain in dB': state.get('gains', {}), **(metrics or {})},
-        'versions': state.get('versions') or made_with(),
+        'versions': state.get('versions', {}),
     }
     if n_scenes:
         card |= _measured(state['config'], tensors, n_scenes, n_range)
