@@ -33,7 +33,7 @@ def call_apart(function, *args):
     Raises
     ------
     ChildProcessError
-        If the other process ended without an answer.
+        If the other process ended without an answer, or with an error that cannot be pickled.
     Exception
         Whatever the function raised.
     """
@@ -83,7 +83,7 @@ def answer(source, sink):
         try:
             result = function(*args)
         except Exception as raised:
-            error = raised
+            error = _portable(raised)
     logger.removeHandler(handler)
     with target:
         pickle.dump((result, error, records), target, protocol=pickle.HIGHEST_PROTOCOL)
@@ -99,6 +99,15 @@ class _Keeper(logging.Handler):
     def emit(self, record):
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         self._records.append(record)
+
+
+def _portable(error):
+    """The error; where it cannot be pickled, as those of decoders in C, another that says it."""
+    try:
+        pickle.dumps(error)
+    except Exception:
+        return ChildProcessError(f'{type(error).__name__}: {error}')
+    return error
 
 
 def _last_words(done):

@@ -391,6 +391,9 @@ def compressed():
     at = whole.index(b'ZNAXIS1 =') + 10
     yield 'HCOMPRESS_1 of other tiles', whole[:at] + b'%20d' % 92 + whole[at + 20 :]
     yield 'HCOMPRESS_1 of negative size', deadly_tile()
+    at = whole.index(b'\xdd\x99', whole.rindex(b'XTENSION')) + 40
+    inside = bytes(byte ^ 0x55 for byte in whole[at : at + 160])
+    yield 'HCOMPRESS_1 damaged inside', whole[:at] + inside + whole[at + 160 :]
     at = whole.index(b"'BINTABLE'")
     for other in (b"'A3DTABLE'", b"'BINTABLX'", b"'IMAGE   '"):
         yield f'HCOMPRESS_1 in {other[1:-1].decode().rstrip()}', (

@@ -47,6 +47,18 @@ def test_an_error_is_raised_here():
         call_apart(fail, 'a reason')
 
 
+def fail_strangely(text):
+    class StrangeError(Exception):
+        """No module has this class, so that it cannot be pickled."""
+
+    raise StrangeError(text)
+
+
+def test_an_error_that_cannot_travel_is_told():
+    with pytest.raises(ChildProcessError, match='StrangeError: a reason'):
+        call_apart(fail_strangely, 'a reason')
+
+
 def test_what_is_logged_is_logged_here(caplog, capfd):
     caplog.set_level(logging.INFO, 'astrodenoise')
     assert call_apart(speak, 'some words') == 10  # what is printed is no part of the answer

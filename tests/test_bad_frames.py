@@ -144,6 +144,12 @@ def test_a_tile_that_claims_more_than_it_has_is_refused(corpus, name):
     assert 'not as long as it says' in reason
 
 
+def test_a_decoder_is_heard(corpus):
+    (reason,) = corpus.failed[str(corpus.files['compressed: HCOMPRESS_1 damaged inside'])]
+    assert 'CfitsioException: ' in reason
+    assert 'pickle' not in reason.lower()
+
+
 def test_each_ends_in_a_result_or_in_one_line(corpus):
     for name, path in corpus.files.items():
         path = str(path)
