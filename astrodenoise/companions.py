@@ -11,7 +11,6 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from astrodenoise.apart import call_apart
 from astrodenoise.filecontext import FrameError
 from astrodenoise.fitsbytes import FitsBytes
 from astrodenoise.fitslayouts import bad_pixels, find_companion, is_image
@@ -130,7 +129,7 @@ def find_mask(hdus, index):
     return number, [hdus[number].header, hdus[0].header, hdus[index].header]
 
 
-def read_companions(hdus, index, path, planes):
+def read_companions(hdus, index, content, planes):
     """
     Read the uncertainty and the mask of an image.
 
@@ -140,8 +139,8 @@ def read_companions(hdus, index, path, planes):
         The file.
     index : int
         The number of the image.
-    path : `~pathlib.Path`
-        The file's name.
+    content : `~astrodenoise.fitsbytes.FitsBytes`
+        The same file.
     planes : `PlaneFiles`
         What is read from other files instead.
 
@@ -157,7 +156,7 @@ def read_companions(hdus, index, path, planes):
     FrameError
         If another file lacks the plane, or its shape is not the image's.
     """
-    mask = _read_mask(hdus, index, path, planes)
+    mask, path = _read_mask(hdus, index, content, planes), content.path
     if planes.uncertainty is not None:
         kind, name = planes.uncertainty
         values, _ = _read_other(name, hdus[index], path, OPTIONS[kind])
@@ -166,7 +165,7 @@ def read_companions(hdus, index, path, planes):
         kind, number = find_uncertainty(hdus, index)
         if number is None:
             return None, mask
-        values = hdus[number].data
+        values = content.decoded(hdus, number)
         cls = uncertainty_class(hdus[number], kind)
         logger.info('%s: %s from %s,%d', path, kind, hdus[number].name, hdus[number].ver)
     if kind == 'weight':
@@ -179,7 +178,8 @@ def _read_other(name, hdu, path, option):
     return read_plane(name, path, key=(hdu.name, hdu.ver), shape=hdu.shape, option=option)
 
 
-def _read_mask(hdus, index, path, planes):
+def _read_mask(hdus, index, content, planes):
+    path = content.path
     if planes.dq is not None:
         values, headers = _read_other(planes.dq, hdus[index], path, '--dq')
         headers = [*headers, hdus[0].header, hdus[index].header]
@@ -189,7 +189,7 @@ def _read_mask(hdus, index, path, planes):
         if number is None:
             return None
         hdu = hdus[number]
-        values, name = hdu.data, f'{hdu.name},{hdu.ver}'
+        values, name = content.decoded(hdus, number), f'{hdu.name},{hdu.ver}'
     try:
         mask = bad_pixels(values, headers, planes.dq_bits)
     except ValueError as error:
@@ -234,8 +234,10 @@ def read_plane(name, path, *, key, shape, option):
         file = os.path.join(file, Path(path).name)
     try:
         content = FitsBytes(file)
-        args = _open_plane, content, ext, key
-        values, headers = call_apart(*args) if content.unbounded else args[0](*args[1:])
+        with fits.open(content.source()) as hdus:
+            number = _find_plane(hdus, ext, key)
+            values = None if number is None else content.decoded(hdus, number)
+            headers = [] if number is None else [hdus[number].header, hdus[0].header]
     except FrameError as error:
         msg = f'{option} {error}'
         raise FrameError(msg) from error
@@ -251,23 +253,16 @@ def read_plane(name, path, *, key, shape, option):
     return values, headers
 
 
-def _open_plane(content, ext, key):
-    """Values and headers of a plane; None where there is no such plane."""
-    with fits.open(content.source()) as hdus:
-        found = _find_plane(hdus, ext, key)
-        return (None, []) if found is None else (found.data, [found.header, hdus[0].header])
-
-
 def _find_plane(hdus, ext, key):
-    """Find the HDU of a plane: what was asked for, of the image's name, or the first image."""
+    """Find the number of a plane's HDU: as asked for, of the image's name, or the first image."""
     if ext is not None:
         try:
-            hdu = hdus[extension(ext)]
+            number = hdus.index_of(extension(ext))
+            return number if is_image(hdus[number]) else None
         except (KeyError, IndexError):
             return None
-        return hdu if is_image(hdu) else None
-    images = [hdu for hdu in hdus if is_image(hdu)]
-    alike = [hdu for hdu in images if (hdu.name, hdu.ver) == key]
+    images = [number for number, hdu in enumerate(hdus) if is_image(hdu)]
+    alike = [number for number in images if (hdus[number].name, hdus[number].ver) == key]
     return next(iter(alike + images), None)
 
 

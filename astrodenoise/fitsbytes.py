@@ -8,6 +8,7 @@ import zlib
 
 from astropy.io import fits
 
+from astrodenoise.apart import decode_apart
 from astrodenoise.compressedtiles import check_declared, check_streams, is_unbounded
 from astrodenoise.filecontext import FrameError
 
@@ -35,9 +36,8 @@ class FitsBytes:
         Of a gzipped file, unpacked.
     spans : list of (int, int, int)
         First byte of the header, of the data and after the data, per HDU.
-    unbounded : bool
-        Whether Astropy's decoder of one of its images may end the process: such a file is
-        read by `astrodenoise.apart.call_apart`.
+    unbounded : set of int
+        Numbers of the images whose decoder may end the process.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class FitsBytes:
             raise OSError(msg)
         self.spans, headers = self._look()
         self._check_size()
-        self.unbounded = bool(headers)
+        self.unbounded = set(headers)
         for index, (header, dtype) in headers.items():
             check_streams(path, index, header, dtype, self.read(*self.spans[index][1:]))
 
@@ -92,6 +92,31 @@ class FitsBytes:
         with open(self.path, 'rb') as handle:
             handle.seek(start)
             return handle.read(stop - start)
+
+    def decoded(self, hdus, index):
+        """
+        Read the pixels of an image, in another process where that is safer.
+
+        Parameters
+        ----------
+        hdus : `~astropy.io.fits.HDUList`
+            The file, opened.
+        index : int
+            Number of the HDU.
+
+        Returns
+        -------
+        values : `numpy.ndarray`
+            As Astropy gives them.
+
+        Raises
+        ------
+        ChildProcessError
+            If a tile ends its decoder.
+        """
+        if index in self.unbounded:
+            return decode_apart(self.path, self.content, index)
+        return hdus[index].data
 
     def padded(self, index):
         """

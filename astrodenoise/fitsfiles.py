@@ -15,7 +15,6 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from astrodenoise.apart import call_apart
 from astrodenoise.companions import (
     PlaneFiles,
     extension,
@@ -85,15 +84,12 @@ class FitsImages:
         FrameError
             If a companion plane is missing or of another shape.
         """
-        return call_apart(self._read, context) if self._bytes.unbounded else self._read(context)
-
-    def _read(self, context):
         with fits.open(self._bytes.source()) as hdus:
-            hdu = hdus[context.hdu]
-            header = hdu.header.copy()
-            uncertainty, mask = read_companions(hdus, context.hdu, self._path, self._planes)
+            header = hdus[context.hdu].header.copy()
+            uncertainty, mask = read_companions(hdus, context.hdu, self._bytes, self._planes)
             unit = _unit(header, self._unit, self._path)
-            return CCDData(hdu.data, unit=unit, meta=header, mask=mask, uncertainty=uncertainty)
+            values = self._bytes.decoded(hdus, context.hdu)
+            return CCDData(values, unit=unit, meta=header, mask=mask, uncertainty=uncertainty)
 
     def read_in_pieces(self, context):
         """

@@ -1,91 +1,90 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""What may end a process is called in another one, and comes back as if it had been called here."""
+"""What may end a process is decoded in another one, and comes back as if it had been done here."""
 
-import logging
-import os
-import signal
 import sys
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from badframes import deadly_tile
+from badframes import deadly_tile, packed
 
 from astrodenoise import apart, fitsbytes
-from astrodenoise.apart import call_apart
+from astrodenoise.apart import decode_apart
 from astrodenoise.cli import main
 from astrodenoise.filecontext import FrameError
 from astrodenoise.files import read_frame
 
 
-def double(values):
-    return os.getpid(), 2 * values
+@pytest.fixture
+def packed_file(tmp_path):
+    path = tmp_path / 'packed.fits'
+    path.write_bytes(packed('HCOMPRESS_1', np.int16))
+    return path
 
 
-def speak(words):
-    sys.stdout.write(words)
-    logger = logging.getLogger('astrodenoise.apart')
-    logger.info('%s as info', words)
-    logger.debug('%s as debug', words)
-    return len(words)
+def do_instead(monkeypatch, code):
+    """Let the other process do something else."""
+    monkeypatch.setattr(apart, '_CODE', code)
 
 
-def fail(text):
-    msg = f'failed with {text}'
-    raise FrameError(msg)
+@pytest.mark.parametrize('in_memory', [False, True])
+def test_another_process_gives_the_pixels(packed_file, in_memory):
+    content = packed_file.read_bytes() if in_memory else None
+    path = 'nowhere' if in_memory else packed_file
+    values, expected = decode_apart(path, content, 1), fits.getdata(packed_file, 1)
+    assert values.dtype == expected.dtype
+    assert values.tobytes() == expected.tobytes()
 
 
-def test_another_process_gives_the_result():
-    values = np.random.default_rng(1).normal(size=(300, 500)).astype('>f4')
-    process, doubled = call_apart(double, values)
-    assert process != os.getpid()
-    assert doubled.tobytes() == (2 * values).tobytes()
-
-
-def test_an_error_is_raised_here():
-    with pytest.raises(FrameError, match='failed with a reason'):
-        call_apart(fail, 'a reason')
-
-
-def fail_strangely(text):
-    class StrangeError(Exception):
-        """No module has this class, so that it cannot be pickled."""
-
-    raise StrangeError(text)
-
-
-def test_an_error_that_cannot_travel_is_told():
-    with pytest.raises(ChildProcessError, match='StrangeError: a reason'):
-        call_apart(fail_strangely, 'a reason')
-
-
-def test_what_is_logged_is_logged_here(caplog, capfd):
-    caplog.set_level(logging.INFO, 'astrodenoise')
-    assert call_apart(speak, 'some words') == 10  # what is printed is no part of the answer
-    assert [record.getMessage() for record in caplog.records] == ['some words as info']
-    assert capfd.readouterr() == ('', '')
+def test_an_error_is_told_in_its_words(packed_file):
+    with pytest.raises(ChildProcessError, match='list index out of range'):
+        decode_apart(packed_file, None, 7)
 
 
 @pytest.mark.parametrize('name', ['SIGSEGV', 'SIGABRT', 'SIGKILL'])
-def test_a_death_is_named(name):
+def test_a_death_is_named(packed_file, monkeypatch, name):
+    do_instead(monkeypatch, f'import signal; signal.raise_signal(signal.{name})')
     with pytest.raises(ChildProcessError, match=f'ended by {name}'):
-        call_apart(signal.raise_signal, getattr(signal, name))
+        decode_apart(packed_file, None, 1)
 
 
-def test_an_end_without_an_answer_is_told():
+def test_an_end_without_words_is_told(packed_file, monkeypatch):
+    do_instead(monkeypatch, 'import os; os._exit(7)')
     with pytest.raises(ChildProcessError, match='ended with 7'):
-        call_apart(os._exit, 7)
+        decode_apart(packed_file, None, 1)
 
 
-def test_nothing_of_the_current_folder_is_loaded(tmp_path, monkeypatch):
-    (tmp_path / 'pickle.py').write_text('raise SystemExit("loaded")', encoding='utf-8')
+def test_too_little_memory_is_that_here_too(packed_file, monkeypatch):
+    do_instead(monkeypatch, 'import numpy; numpy.empty(2**57)')
+    with pytest.raises(MemoryError, match='allocate'):
+        decode_apart(packed_file, None, 1)
+
+
+def test_an_answer_is_never_run(packed_file, monkeypatch, tmp_path):
+    """Whatever a file makes of the other process: of its answer only numbers are taken."""
+    mark = tmp_path / 'mark'
+    code = f"""
+import pathlib, pickle, sys
+class Order:
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path({str(mark)!r}),)
+sys.stdout.buffer.write(pickle.dumps(Order()))
+"""
+    do_instead(monkeypatch, code)
+    with pytest.raises(ValueError, match='pickle'):
+        decode_apart(packed_file, None, 1)
+    assert not mark.exists()
+
+
+def test_nothing_of_the_current_folder_is_loaded(packed_file, tmp_path, monkeypatch):
+    (tmp_path / 'signal.py').write_text('raise SystemExit("loaded")', encoding='utf-8')
     monkeypatch.chdir(tmp_path)
-    assert call_apart(len, 'four') == 4
+    assert decode_apart('packed.fits', None, 1).shape == fits.getdata(packed_file, 1).shape
 
 
-def test_without_another_python_it_is_called_here(monkeypatch):
+def test_without_another_python_it_is_decoded_here(packed_file, monkeypatch):
     monkeypatch.setattr(sys, 'executable', '')
-    assert call_apart(double, 3) == (os.getpid(), 6)
+    assert np.array_equal(decode_apart(packed_file, None, 1), fits.getdata(packed_file, 1))
 
 
 def test_a_decoder_that_dies_takes_one_file_with_it(tmp_path, monkeypatch, capsys):
