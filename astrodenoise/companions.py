@@ -129,7 +129,7 @@ def find_mask(hdus, index):
     return number, [hdus[number].header, hdus[0].header, hdus[index].header]
 
 
-def read_companions(hdus, index, content, planes):
+def read_companions(hdus, index, fits_bytes, planes):
     """
     Read the uncertainty and the mask of an image.
 
@@ -139,7 +139,7 @@ def read_companions(hdus, index, content, planes):
         The file.
     index : int
         The number of the image.
-    content : `~astrodenoise.fitsbytes.FitsBytes`
+    fits_bytes : `~astrodenoise.fitsbytes.FitsBytes`
         The same file.
     planes : `PlaneFiles`
         What is read from other files instead.
@@ -156,7 +156,7 @@ def read_companions(hdus, index, content, planes):
     FrameError
         If another file lacks the plane, or its shape is not the image's.
     """
-    mask, path = _read_mask(hdus, index, content, planes), content.path
+    mask, path = _read_mask(hdus, index, fits_bytes, planes), fits_bytes.path
     if planes.uncertainty is not None:
         kind, name = planes.uncertainty
         values, _ = _read_other(name, hdus[index], path, OPTIONS[kind])
@@ -165,7 +165,7 @@ def read_companions(hdus, index, content, planes):
         kind, number = find_uncertainty(hdus, index)
         if number is None:
             return None, mask
-        values = content.decoded(hdus, number)
+        values = fits_bytes.decoded(hdus, number)
         cls = uncertainty_class(hdus[number], kind)
         logger.info('%s: %s from %s,%d', path, kind, hdus[number].name, hdus[number].ver)
     if kind == 'weight':
@@ -178,8 +178,8 @@ def _read_other(name, hdu, path, option):
     return read_plane(name, path, key=(hdu.name, hdu.ver), shape=hdu.shape, option=option)
 
 
-def _read_mask(hdus, index, content, planes):
-    path = content.path
+def _read_mask(hdus, index, fits_bytes, planes):
+    path = fits_bytes.path
     if planes.dq is not None:
         values, headers = _read_other(planes.dq, hdus[index], path, '--dq')
         headers = [*headers, hdus[0].header, hdus[index].header]
@@ -189,7 +189,7 @@ def _read_mask(hdus, index, content, planes):
         if number is None:
             return None
         hdu = hdus[number]
-        values, name = content.decoded(hdus, number), f'{hdu.name},{hdu.ver}'
+        values, name = fits_bytes.decoded(hdus, number), f'{hdu.name},{hdu.ver}'
     try:
         mask = bad_pixels(values, headers, planes.dq_bits)
     except ValueError as error:
@@ -233,10 +233,10 @@ def read_plane(name, path, *, key, shape, option):
     if os.path.isdir(file):
         file = os.path.join(file, Path(path).name)
     try:
-        content = FitsBytes(file)
-        with fits.open(content.source()) as hdus:
+        fits_bytes = FitsBytes(file)
+        with fits.open(fits_bytes.source()) as hdus:
             number = _find_plane(hdus, ext, key)
-            values = None if number is None else content.decoded(hdus, number)
+            values = None if number is None else fits_bytes.decoded(hdus, number)
             headers = [] if number is None else [hdus[number].header, hdus[0].header]
     except FrameError as error:
         msg = f'{option} {error}'

@@ -5,7 +5,7 @@ Tile-compressed images whose headers or tiles claim more than is there.
 Astropy takes both at their word: it asks for all the memory that a header declares, and its
 decoders of PLIO and HCOMPRESS read and write beyond a tile that says to be longer than it is, which
 can end the process.  What the outside of a tile tells is checked here; because more may be wrong in
-it, `astrodenoise.fitsfiles` has such images decoded by another process.
+it, `astrodenoise.fitsbytes` has such images decoded by another process.
 """
 
 import itertools
@@ -75,7 +75,7 @@ def is_unbounded(hdu):
     Returns
     -------
     unbounded : bool
-        Then `check_streams` has to look at them first.
+        Then `check_streams` has to look at them first, and another process decodes them.
     """
     return _is_compressed(hdu) and hdu.header.get('ZCMPTYPE') in _IS_SOUND
 
