@@ -11,6 +11,7 @@ from astropy.io import fits
 from astrodenoise.apart import decode_apart
 from astrodenoise.compressedtiles import check_declared, check_streams, is_unbounded
 from astrodenoise.filecontext import FrameError
+from astrodenoise.fitslayouts import TABLES
 
 __all__ = ['BLOCK', 'CARD', 'FitsBytes', 'open_bytes']
 
@@ -152,7 +153,7 @@ class FitsBytes:
         try:  # Astropy gives an HDU that it does not understand fewer attributes
             for hdu in hdus:
                 _ = hdu.fileinfo, hdu.size
-                if hdu.is_image and not isinstance(hdu, fits.BinTableHDU):  # not a packed one
+                if hdu.is_image and not isinstance(hdu, TABLES):  # as which packed ones are opened
                     _ = hdu.shape
                 check_declared(self.path, index, hdu)
                 index += 1

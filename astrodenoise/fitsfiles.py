@@ -25,7 +25,7 @@ from astrodenoise.companions import (
 )
 from astrodenoise.filecontext import FrameContext, FrameError
 from astrodenoise.fitsbytes import CARD, FitsBytes
-from astrodenoise.fitslayouts import bad_pixels, find_images, is_image
+from astrodenoise.fitslayouts import TABLES, bad_pixels, find_images, is_image
 
 __all__ = ['FitsImages', 'FitsSection']
 
@@ -252,7 +252,7 @@ def _listing(hdus):
 
 
 def _describe(hdu):
-    if not hdu.is_image:
+    if isinstance(hdu, TABLES) or not hdu.is_image:
         return 'a table'
     return f'an image of {"x".join(map(str, hdu.shape))}' if is_image(hdu) else 'without data'
 

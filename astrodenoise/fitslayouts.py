@@ -11,7 +11,9 @@ import logging
 import numpy as np
 from astropy.io import fits
 
-__all__ = ['NAMES', 'bad_pixels', 'find_companion', 'find_images', 'is_image', 'read_bits']
+__all__ = [
+    'NAMES', 'TABLES', 'bad_pixels', 'find_companion', 'find_images', 'is_image', 'read_bits',
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ LSST_PLANES = ('NO_DATA', 'SAT', 'BAD', 'UNMASKEDNAN')
 DECAM_CODES = (1, 2, 3, 4, 5)  # bad, no value, saturated, bleed trail, cosmic ray
 DECAM_BITS = 1 | 2 | 16 | 64  # before version 3.5 of the pipeline: the same
 DES_BITS = 1 | 2 | 8 | 16 | 64 | 128  # the same, dead amplifier, bleed at the edge
+# a table that is named PRIMARY has is_image = True in Astropy
+TABLES = (fits.BinTableHDU, fits.TableHDU)
 
 
 def is_image(hdu):
@@ -57,7 +61,7 @@ def is_image(hdu):
     image : bool
         Whether it has pixels and is neither a table nor random groups.
     """
-    return hdu.is_image and not isinstance(hdu, fits.GroupsHDU) and bool(hdu.shape)
+    return hdu.is_image and not isinstance(hdu, (*TABLES, fits.GroupsHDU)) and bool(hdu.shape)
 
 
 def find_images(hdus):

@@ -342,6 +342,13 @@ def extensions():
     ], b'x' * BLOCK)  # fmt: skip
     at = WITH_PLANES.index(b'XTENSION') + 24
     yield 'XTENSION with rubbish', WITH_PLANES[:at] + b'rubbish' + WITH_PLANES[at + 7 :]
+    for kind in (fits.BinTableHDU, fits.TableHDU):
+        names = kind.from_columns([fits.Column('a', 'A5' if kind is fits.TableHDU else '5A',
+                                               array=['one', 'two'])])  # fmt: skip
+        names.name = 'PRIMARY'
+        told = kind.__name__
+        yield f'{told} by the name of PRIMARY', saved(fits.PrimaryHDU(scene()), names)
+        yield f'{told} by the name of PRIMARY alone', saved(fits.PrimaryHDU(), names)
     yield 'header of blanks', GOOD + card('').ljust(BLOCK - 80) + card('END').ljust(BLOCK)
     yield 'signs of a table in the primary HDU', raw(
         [*image_cards(), "XTENSION= 'BINTABLE'", 'ZIMAGE  =                    T',
