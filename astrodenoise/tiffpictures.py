@@ -133,8 +133,9 @@ def _check_kind(path, page):
             'go back to the original, and ',
         )  # fmt: skip
     planes = {_RGB: ('YXS', 'SYX')}.get(photometric, ('YX',))
-    is_known = page.dtype in _DTYPES and bits == 8 * page.dtype.itemsize
-    is_known &= photometric != _WHITE_IS_ZERO or page.dtype.kind == 'u'
+    dtype = page.dtype  # None: of no kind that tifffile knows, and NumPy takes it for float64
+    is_known = dtype is not None and dtype in _DTYPES and bits == 8 * dtype.itemsize
+    is_known = is_known and (photometric != _WHITE_IS_ZERO or dtype.kind == 'u')
     if page.axes not in planes or page.samplesperpixel not in (1, 3) or not is_known:
         kind = f'is TIFF with {bits}-bit samples of type {page.dtype} and axes {page.axes}'
         refuse_picture(path, kind)

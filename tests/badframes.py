@@ -443,6 +443,8 @@ def pictures():
     damaged[200:260] = b'\xaa' * 60
     yield 'damaged.tif', bytes(damaged)
     yield 'directory elsewhere.tif', tiff[:4] + struct.pack('<I', 10**9) + tiff[8:]
+    bits = tiff.index(struct.pack('<HHI', 258, 3, 1)) + 8
+    yield 'samples of no bits.tif', tiff[:bits] + bytes(2) + tiff[bits + 2 :]
     yield 'page of no tags in a circle.tif', b'II*\0' + struct.pack('<IHI', 8, 0, 8) + b'\0'
     with tifffile.TiffFile(io.BytesIO(tiff)) as file:
         first = file.pages[0].offset

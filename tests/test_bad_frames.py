@@ -119,6 +119,11 @@ def test_a_size_of_a_compressed_image_that_is_no_number_is_named(corpus, key):
         assert f'{key} = ' in reason
 
 
+def test_samples_of_no_kind_are_named(corpus):
+    (reason,) = corpus.failed[str(corpus.files['picture: samples of no bits.tif'])]
+    assert '0-bit samples' in reason
+
+
 @pytest.mark.parametrize('name', ['page of no tags in a circle.tif', 'page in a circle.tif'])
 def test_pages_without_end_are_named(corpus, name):
     (reason,) = corpus.failed[str(corpus.files[f'picture: {name}'])]
