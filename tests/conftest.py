@@ -17,7 +17,7 @@ from pytest_astropy_header.display import PYTEST_HEADER_MODULES, TESTED_VERSIONS
 
 import astrodenoise
 import loopback
-from helpers import ROOT
+from helpers import ROOT, USUAL_EXAMPLES
 
 # here, and in every Python that a test starts
 loopback.refuse_other_addresses()
@@ -28,9 +28,9 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 
 # a test run says the same today and tomorrow; the first example of a network may take long
 hypothesis.settings.register_profile(
-    'ci', deadline=None, derandomize=True, database=None, max_examples=40
+    'ci', deadline=None, derandomize=True, database=None, max_examples=USUAL_EXAMPLES
 )
-hypothesis.settings.register_profile('explore', deadline=None, max_examples=400)
+hypothesis.settings.register_profile('explore', deadline=None, max_examples=10 * USUAL_EXAMPLES)
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 

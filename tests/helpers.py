@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout
+USUAL_EXAMPLES = 40  # of a property that does not say how many
 
 
 def run_python(code, *arguments, env=None):
@@ -36,3 +39,22 @@ def run_python(code, *arguments, env=None):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def examples(n, **keys):
+    """
+    Set how many examples a property is tried on.
+
+    Parameters
+    ----------
+    n : int
+        How many; ten times as many where ``HYPOTHESIS_PROFILE=explore`` asks for more.
+    **keys : object
+        Other settings of hypothesis.
+
+    Returns
+    -------
+    settings : `hypothesis.settings`
+        Decorates a test.
+    """
+    return settings(max_examples=n * settings.default.max_examples // USUAL_EXAMPLES, **keys)

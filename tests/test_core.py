@@ -15,7 +15,7 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -30,6 +30,7 @@ from astrodenoise.exceptions import (
 )
 from astrodenoise.tiling import Blender, fitting_tile, tile_starts
 from astrodenoise.training.scenes import draw_scene
+from helpers import examples
 
 SHAPE = (192, 160)
 
@@ -211,7 +212,7 @@ def test_scale_by_a_power_of_two_gives_the_same_bits(noisy, exponent):
     assert_array_equal(denoise(noisy * factor), denoise(noisy) * factor)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(exponent=st.floats(-30, 30), level=st.floats(-1e4, 1e4))
 def test_scale_and_level_of_the_frame_do_not_matter(noisy, exponent, level):
     factor = 10.0**exponent

