@@ -19,8 +19,9 @@ SAMPLE = 5  # px between the boxes that tell the spread of their means
 MANY = 10  # boxes along a side, below which their spread says nothing
 QUARTER = 0.31864  # of the sizes of a Gaussian's values lie below this many sigma
 PATTERNED = 4.0  # times the noise of a box by its correlation: the most that patterns add
-ROUNDS = 8  # a box's mean can rise again when parts of it are held back for others
-LAST = 0.8  # of its bound: where a box is brought in the last round, to be under it for certain
+ROUNDS = 7  # a box's mean can rise again when parts of it are held back for others: from then on
+LAST = 0.8  # of its bound a box is brought to this, then to its square, until none is above
+MOST_ROUNDS = 60  # by then 10^130 would be 1
 
 
 def box_noise(box, correlation):
@@ -106,8 +107,9 @@ def hold_back(r, limit, correlation):
         The pixels that were held back; None when there are none.
     """
     limited, bounds = None, {}
-    for number in range(ROUNDS):
-        goal = LAST if number == ROUNDS - 1 else 1
+    for number in range(MOST_ROUNDS):
+        # every pixel of a box that is above shrinks, faster from round to round
+        goal = LAST ** max(number - ROUNDS + 1, 0)
         factor = _factor(r, bounds, limit, correlation, goal)
         if factor is None:
             break

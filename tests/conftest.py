@@ -2,6 +2,7 @@
 """Settings and fixtures of all tests."""
 
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from pytest_astropy_header.display import PYTEST_HEADER_MODULES, TESTED_VERSIONS
 import astrodenoise
 import loopback
 from helpers import ROOT, USUAL_EXAMPLES
+
+# a shell that runs the tests in its background lets them ignore Ctrl-C, which several of them send
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # here, and in every Python that a test starts
 loopback.refuse_other_addresses()
