@@ -2,6 +2,7 @@
 """Files that appear when they are complete, or not at all."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 __all__ = ['atomic_write', 'check_target', 'remove_stale']
 
+# errors that only writing has, so that none of a file which is read meanwhile is taken for one
+_OF_WRITING = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 _TEMPORARY = re.compile(r'\.astrodenoise-([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.part')
 
 
@@ -41,7 +44,7 @@ def atomic_write(path, *, overwrite=False):
         If there is a file of that name and ``overwrite`` is not set, even when
         it appeared while this one was written.
     OSError
-        If nothing can be written in its folder.
+        If nothing can be written in its folder, or the disk is full.
     """
     target = Path(os.path.realpath(path))
     check_target(path, overwrite=overwrite)
@@ -53,6 +56,11 @@ def atomic_write(path, *, overwrite=False):
             handle.flush()
             os.fsync(handle.fileno())
         _publish(temporary, target, path, overwrite)
+    except OSError as error:
+        if error.errno not in _OF_WRITING:
+            raise
+        msg = f'{path} cannot be written: {error.strerror}'
+        raise OSError(msg) from error
     finally:
         with contextlib.suppress(OSError):  # of a read-only disk, say: the first error tells
             temporary.unlink(missing_ok=True)

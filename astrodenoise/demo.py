@@ -3,6 +3,7 @@
 
 import dataclasses
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -282,5 +283,7 @@ def _write_picture(path, noisy, clean, result, overwrite):
 
 
 def _write_fits(path, data, header, overwrite):
+    file = BytesIO()  # astropy tells a full disk in many words, and of no file
+    fits.PrimaryHDU(data, header).writeto(file)
     with atomic_write(path, overwrite=overwrite) as handle:
-        fits.PrimaryHDU(data, header).writeto(handle)
+        handle.write(file.getbuffer())

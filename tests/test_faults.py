@@ -125,6 +125,9 @@ COMMANDS = {
     'report': ['report', 'IN', 'CLEAN', '-o', 'OUT/page.html'],
     'picture': ['report', 'IN', 'CLEAN', '-o', 'OUT/page.png'],
     'json': ['report', 'IN', 'CLEAN', '-o', 'OUT/page.json'],
+    'check': ['check', 'IN', '--json', 'OUT/page.json', '--sources', '20', *MODEL],
+    'plot': ['check', 'IN', '--plot', 'OUT/page.png', '--sources', '20', *MODEL],
+    'demo': ['demo', '-o', 'OUT/.'],
 }
 
 
@@ -147,7 +150,8 @@ def test_disk_full(name, frame, undisturbed, tmp_path, capsys):
         assert status == 1
         errors = [line for line in lines if 'warning' not in line]
         assert len(errors) == 1
-        assert 'No space left on device' in errors[0]
+        assert str(folder) in errors[0]
+        assert 'cannot be written: No space left on device' in errors[0]
         assert os.listdir(folder) == []
     # neither of two outputs is there without the other
     assert set(os.listdir(tmp_path)) == {'in.fits', 'small'}

@@ -45,7 +45,7 @@ def chunks_of(data, n):
     return tuple(np.diff([0, *sorted(cuts), n]).tolist())
 
 
-@examples(5)
+@examples(3)
 @given(data=st.data(), channels=st.sampled_from([None, 'joint']))
 def test_any_chunks_give_the_bits_of_numpy(planes, data, channels):
     chunks = tuple(chunks_of(data, n) for n in SHAPE)
