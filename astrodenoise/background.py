@@ -3,7 +3,8 @@
 The local level of a plane: what is smooth on 20 px and on 110 px, stars left out.
 
 A level or a gradient is no structure.  Both levels follow any plane that is added to the frame
-exactly, so a pixel's contrast to them does not know of it.
+exactly, so a pixel's contrast to them does not know of it.  Nor does it know of what is far away:
+the tilt that medians are freed of is that of their own surroundings.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ FINE = 5  # blocks of the fine median's side: 20 px
 WIDE_BLOCK = 4  # fine blocks of a wide block's side: 16 px
 STRIP = 64  # rows of blocks whose medians are taken at once
 WIDE = 7  # wide blocks of the wide median's side: 112 px
+TILT = 17  # wide blocks over which a tilt is found: 272 px
 
 
 def fill_nearest(values, good):
@@ -63,14 +65,29 @@ def _totals(values):
     return total
 
 
-def _medians(values, mode, in_order=map):
-    """Median of ``FINE`` x ``FINE`` blocks around each; thrice as fast as scipy's filter."""
-    padded = np.pad(values, FINE // 2, mode=mode)
+def _medians(values, size, *, mode, tilt=None, at=None, in_order=map):
+    """
+    Median of ``size`` x ``size`` blocks around each; thrice as fast as scipy's filter.
+
+    ``tilt``, (2, ny, nx), is taken off the surroundings of each: slopes over ``at``, the positions
+    of rows and columns.
+    """
+    half = size // 2
+    padded = np.pad(values, half, mode=mode)
+    if tilt is not None:
+        # how far each of a block's surroundings is, also where they are mirrored
+        away = [sliding_window_view(np.pad(p, half, mode=mode), size) - p[:, None] for p in at]
 
     def strip(start):
-        part = padded[start : start + STRIP + FINE - 1]
-        around = sliding_window_view(part, (FINE, FINE)).reshape(-1, FINE**2)
-        middle = np.partition(around, FINE**2 // 2, axis=-1)[:, FINE**2 // 2]
+        rows = slice(start, start + STRIP)
+        around = sliding_window_view(padded[start : start + STRIP + size - 1], (size, size))
+        if tilt is not None:
+            down = tilt[0, rows, :, None] * away[0][rows, None]
+            across = tilt[1, rows, :, None] * away[1]
+            around = around - down[..., None]
+            around -= across[:, :, None]
+        around = around.reshape(-1, size**2)
+        middle = np.partition(around, size**2 // 2, axis=-1)[:, size**2 // 2]
         return middle.reshape(-1, values.shape[1])
 
     return np.concatenate(list(in_order(strip, range(0, len(values), STRIP))))
@@ -89,7 +106,7 @@ def _block_means(data, valid, block):
 
 def _fit_plane(blocks):
     """Fit a plane to the median-filtered blocks: (level, slope in y, slope in x) in blocks."""
-    middle = _medians(blocks, 'edge')
+    middle = _medians(blocks, FINE, mode='edge')
     # near the border the filter itself does not follow a plane
     inner = tuple(slice(min(FINE // 2, (n - 1) // 2), n - min(FINE // 2, (n - 1) // 2))
                   for n in blocks.shape)
@@ -102,9 +119,50 @@ def _fit_plane(blocks):
     return float(middle.mean()), *slopes
 
 
-def _median_blocks(values):
-    """Median of each wide block."""
-    return np.median(values.transpose(0, 2, 1, 3).reshape(*values.shape[::2], -1), axis=-1)
+def _members(n):
+    """Fine blocks of each wide one; the last is repeated where they are too few."""
+    n_wide = -(-n // WIDE_BLOCK)
+    return np.minimum(np.arange(n_wide * WIDE_BLOCK), n - 1).reshape(n_wide, WIDE_BLOCK)
+
+
+def _tilts(blocks):
+    """
+    Find the tilt of each wide block's surroundings: slopes in y and x per fine block.
+
+    Medians of differences follow a plane exactly, and stars are as often before as behind.
+    """
+    means = _block_reduce(blocks, WIDE_BLOCK, _totals) / WIDE_BLOCK**2
+    tilts = []
+    for axis, n in enumerate(means.shape):
+        at = _members(blocks.shape[axis]).mean(axis=1)
+        before, after = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)
+        way = np.maximum(at[after] - at[before], 1)  # a single block has no slope
+        rise = np.take(means, after, axis=axis) - np.take(means, before, axis=axis)
+        slopes = rise / np.expand_dims(way, 1 - axis)
+        for size in ((TILT, 1), (1, TILT)):
+            slopes = ndimage.median_filter(slopes, size=size, mode='reflect')
+        tilts.append(slopes)
+    return np.stack(tilts)
+
+
+def _median_blocks(blocks, tilts):
+    """Median of each wide block, freed of its tilt."""
+    rows, cols = (_members(n) for n in blocks.shape)
+    middle = (WIDE_BLOCK - 1) / 2
+    down, across = (
+        i - WIDE_BLOCK * np.arange(len(i))[:, None] - middle for i in (rows, cols)
+    )
+    inside = blocks[rows[:, None, :, None], cols[None, :, None, :]]
+    inside = inside - tilts[0][..., None, None] * down[:, None, :, None]
+    inside -= tilts[1][..., None, None] * across[None, :, None, :]
+    return np.median(inside.reshape(*tilts.shape[1:], -1), axis=-1)
+
+
+def _with_border(grid, tilts):
+    """Lay one more block around a grid, as its tilt has it."""
+    grid = np.vstack([grid[:1] - tilts[0][:1], grid, grid[-1:] + tilts[0][-1:]])
+    slopes = np.pad(tilts[1], ((1, 1), (0, 0)), mode='edge')
+    return np.hstack([grid[:, :1] - slopes[:, :1], grid, grid[:, -1:] + slopes[:, -1:]])
 
 
 def _interpolate(grid, block, rows, cols):
@@ -148,17 +206,27 @@ class LocalLevel:
         Shape in pixels.
     plane : tuple of float
         Level at the centre of the whole plane, slope in y and in x per fine block.
-    fine, wide : `numpy.ndarray`, float64
-        What is left of the levels over that plane, one value per block.
+    fine_grid, wide_grid : `numpy.ndarray`, float64
+        What is left of the levels over that plane, one value per block and one more all around.
     centre : tuple of float
         Where the centre of the whole plane lies, in fine blocks from the part's first.
     """
 
     shape: tuple
     plane: tuple
-    fine: np.ndarray
-    wide: np.ndarray
+    fine_grid: np.ndarray
+    wide_grid: np.ndarray
     centre: tuple
+
+    @property
+    def fine(self):
+        """What is left of the level on 20 px over the plane, one value per block."""
+        return self.fine_grid[1:-1, 1:-1]
+
+    def _at(self, grid, block, rows, cols):
+        """Evaluate a grid, which begins a block before the first pixel."""
+        around = (np.asarray(i) + block for i in (rows, cols))
+        return self._plane_at(rows, cols) + _interpolate(grid, block, *around)
 
     def _plane_at(self, rows, cols):
         y, x = ((np.asarray(i) + 0.5) / BLOCK - 0.5 for i in (rows, cols))
@@ -178,7 +246,7 @@ class LocalLevel:
         level : `numpy.ndarray`, (rows, cols), float64
             In the unit of the data.
         """
-        return self._plane_at(rows, cols) + _interpolate(self.fine, BLOCK, rows, cols)
+        return self._at(self.fine_grid, BLOCK, rows, cols)
 
     def fine_whole(self):
         """
@@ -205,8 +273,7 @@ class LocalLevel:
         level : `numpy.ndarray`, (rows, cols), float64
             In the unit of the data.
         """
-        block = BLOCK * WIDE_BLOCK
-        return self._plane_at(rows, cols) + _interpolate(self.wide, block, rows, cols)
+        return self._at(self.wide_grid, BLOCK * WIDE_BLOCK, rows, cols)
 
 
 def _tilted(plane, centre, y, x):
@@ -219,9 +286,9 @@ def local_level(data, valid, *, plane=None, first=(0, 0), shape=None, in_order=m
     """
     Find the local level of a plane on two scales.
 
-    Block means are taken, a plane fitted to their medians is subtracted, the rest is
-    median filtered and the plane added back: bright stars do not lift the level, and any plane
-    added to the data is followed exactly up to the border.
+    Block means are taken and median filtered, freed of the tilt of their surroundings: bright stars
+    do not lift the level, any plane added to the data is followed exactly up to the border, and
+    what is farther than 240 px changes nothing.
 
     Parameters
     ----------
@@ -254,7 +321,20 @@ def local_level(data, valid, *, plane=None, first=(0, 0), shape=None, in_order=m
     if plane is None:
         plane = tuple(float(v) for v in _fit_plane(blocks))
     rest = blocks - _tilted(plane, centre, *(np.arange(n) for n in blocks.shape))
-    fine = _medians(rest, 'symmetric', in_order)
-    wide = ndimage.median_filter(_block_reduce(rest, WIDE_BLOCK, _median_blocks), size=WIDE,
-                                 mode='reflect')
-    return LocalLevel(data.shape, plane, fine, wide, centre)
+    tilts = _tilts(rest)
+    everywhere = [np.arange(n) for n in rest.shape]
+    fine_tilts = np.stack([_interpolate(one, WIDE_BLOCK, *everywhere) for one in tilts])
+    fine = _medians(
+        rest, FINE, mode='symmetric', tilt=fine_tilts, at=everywhere, in_order=in_order
+    )
+    wide = _medians(
+        _median_blocks(rest, tilts), WIDE, mode='symmetric', tilt=tilts,
+        at=[WIDE_BLOCK * np.arange(n) for n in tilts.shape[1:]],
+    )  # fmt: skip
+    return LocalLevel(
+        data.shape,
+        plane,
+        _with_border(fine, fine_tilts),
+        _with_border(wide, WIDE_BLOCK * tilts),
+        centre,
+    )

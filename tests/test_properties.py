@@ -31,6 +31,7 @@ from helpers import examples
 
 KINDS = ('stars', 'cluster', 'galaxy', 'nebula', 'faint', 'blank')
 SIDE = 256  # px of the scenes that frames are cut from
+VIEW = 208  # px that a result looks at around a pixel, but for traces of the level
 SMALL = ModelConfig(widths=(8, 16), blocks=(1, 1))
 CARD = {'name': 'random', 'version': '1', 'licence': 'x', 'training': {}, 'metrics': {}}
 TILES = {'tile_size': 64, 'device': 'cpu'}
@@ -277,9 +278,10 @@ def test_a_mask_that_grows_changes_its_neighbourhood_alone(network, kind, seed, 
             frame = CCDData(np.where(mask, np.nan, data), unit='')
         results.append(denoise(frame, noise=known, model=network(net), **EXACT).data)
     first, second = results
-    away = 8 + grown + sections.MARGIN
-    change = np.abs(first - second)[:, away:].max()
+    change = np.abs(first - second)[:, 8 + grown + VIEW :].max()
     within(0.01, change, '4 beyond the view of a mask, sigma at most')
+    away = 8 + grown + sections.MARGIN + TILES['tile_size']
+    assert_array_equal(first[:, away:], second[:, away:])
 
 
 # --- 6: the predicted error -----------------------------------------------------------------------
@@ -339,24 +341,21 @@ def test_impulses_stay(seed, peak, net):
 
 @EXAMPLES
 @given(kind=kinds, seed=seeds, net=st.sampled_from(['fast', 'mono', 'random']), n=st.integers(1, 2))
-@example(kind='galaxy', seed=1, net='fast', n=2)  # the largest of all scenes
+@example(kind='galaxy', seed=1, net='fast', n=2)  # was the largest with one tilt for the frame
 @example(kind='galaxy', seed=1, net='mono', n=2)
 def test_a_shift_by_whole_tiles_gives_the_same_interior(network, kind, seed, net, n):
-    """Wanted: 0.001; the level's tilt is that of the whole frame, and a cut has another."""
-    data = np.tile(noisy(kind, seed, (SIDE, 96)), (2, 1))
+    data = np.tile(noisy(kind, seed, (SIDE, 96)), (4, 1))
     step = 48 * n  # px, of tiles of 64 that overlap by a quarter
     keys = EXACT | {'model': network(net), 'overlap': 0.25, 'limit': None}
     known = measure_noise(data)
     (plane,) = known.planes
     cut = FrameNoise((plane.part(slice(step, len(data)), slice(0, 96)),))
     whole, shifted = denoise(data, noise=known, **keys), denoise(data[step:], noise=cut, **keys)
-    margin = 160  # px: a tile, the surroundings that tell its level, and the limit's
+    margin = 160  # px: a tile, and what tells most of its level
     change = whole[step + margin : -margin] - shifted[margin:-margin]
-    within(
-        {'mono': 0.065, 'fast': 0.04, 'random': 0.04}[net],
-        rms(change),
-        f'shift by tiles, {net}, rms in sigma',
-    )
+    within(1e-3, rms(change), f'shift by tiles, {net}, rms in sigma')
+    margin = TILES['tile_size'] + sections.MARGIN
+    assert_array_equal(whole[step + margin : -margin], shifted[margin:-margin])
 
 
 @EXAMPLES
