@@ -135,7 +135,8 @@ def _tilts(blocks):
     tilts = []
     for axis, n in enumerate(means.shape):
         at = _members(blocks.shape[axis]).mean(axis=1)
-        before, after = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)
+        before = np.clip(np.arange(n) - 1, 0, max(n - 3, 0))
+        after = np.minimum(before + 2, n - 1)
         way = np.maximum(at[after] - at[before], 1)  # a single block has no slope
         rise = np.take(means, after, axis=axis) - np.take(means, before, axis=axis)
         slopes = rise / np.expand_dims(way, 1 - axis)
@@ -158,11 +159,9 @@ def _median_blocks(blocks, tilts):
     return np.median(inside.reshape(*tilts.shape[1:], -1), axis=-1)
 
 
-def _with_border(grid, tilts):
-    """Lay one more block around a grid, as its tilt has it."""
-    grid = np.vstack([grid[:1] - tilts[0][:1], grid, grid[-1:] + tilts[0][-1:]])
-    slopes = np.pad(tilts[1], ((1, 1), (0, 0)), mode='edge')
-    return np.hstack([grid[:, :1] - slopes[:, :1], grid, grid[:, -1:] + slopes[:, -1:]])
+def _with_border(grid):
+    """Lay one more block around a grid, in a line with the two before it."""
+    return np.pad(grid, 1, mode='reflect', reflect_type='odd')
 
 
 def _interpolate(grid, block, rows, cols):
@@ -288,7 +287,7 @@ def local_level(data, valid, *, plane=None, first=(0, 0), shape=None, in_order=m
 
     Block means are taken and median filtered, freed of the tilt of their surroundings: bright stars
     do not lift the level, any plane added to the data is followed exactly up to the border, and
-    what is farther than 240 px changes nothing.
+    what is farther than 256 px changes nothing.
 
     Parameters
     ----------
@@ -334,7 +333,7 @@ def local_level(data, valid, *, plane=None, first=(0, 0), shape=None, in_order=m
     return LocalLevel(
         data.shape,
         plane,
-        _with_border(fine, fine_tilts),
-        _with_border(wide, WIDE_BLOCK * tilts),
+        _with_border(fine),
+        _with_border(wide),
         centre,
     )
