@@ -20,7 +20,8 @@ FINE = 5  # blocks of the fine median's side: 20 px
 WIDE_BLOCK = 4  # fine blocks of a wide block's side: 16 px
 STRIP = 64  # rows of blocks whose medians are taken at once
 WIDE = 7  # wide blocks of the wide median's side: 112 px
-TILT = 17  # wide blocks over which a tilt is found: 272 px
+LAG = 8  # fine blocks between those whose difference is a slope: 32 px
+TILT = 13  # wide blocks over which a tilt is found: 208 px
 
 
 def fill_nearest(values, good):
@@ -131,19 +132,23 @@ def _tilts(blocks):
 
     Medians of differences follow a plane exactly, and stars are as often before as behind.
     """
-    means = _block_reduce(blocks, WIDE_BLOCK, _totals) / WIDE_BLOCK**2
     tilts = []
-    for axis, n in enumerate(means.shape):
-        at = _members(blocks.shape[axis]).mean(axis=1)
-        before = np.clip(np.arange(n) - 1, 0, max(n - 3, 0))
-        after = np.minimum(before + 2, n - 1)
-        way = np.maximum(at[after] - at[before], 1)  # a single block has no slope
-        rise = np.take(means, after, axis=axis) - np.take(means, before, axis=axis)
+    for axis, n in enumerate(blocks.shape):
+        before = np.clip(np.arange(n) - LAG // 2, 0, max(n - 1 - LAG, 0))
+        after = np.minimum(before + LAG, n - 1)
+        rise = np.take(blocks, after, axis=axis) - np.take(blocks, before, axis=axis)
+        way = np.maximum(after - before, 1)  # a single block has no slope
         slopes = rise / np.expand_dims(way, 1 - axis)
+        slopes = _block_reduce(slopes, WIDE_BLOCK, _medians_inside)
         for size in ((TILT, 1), (1, TILT)):
             slopes = ndimage.median_filter(slopes, size=size, mode='reflect')
         tilts.append(slopes)
     return np.stack(tilts)
+
+
+def _medians_inside(values):
+    """Median of each block."""
+    return np.median(values.transpose(0, 2, 1, 3).reshape(*values.shape[::2], -1), axis=-1)
 
 
 def _median_blocks(blocks, tilts):
@@ -287,7 +292,7 @@ def local_level(data, valid, *, plane=None, first=(0, 0), shape=None, in_order=m
 
     Block means are taken and median filtered, freed of the tilt of their surroundings: bright stars
     do not lift the level, any plane added to the data is followed exactly up to the border, and
-    what is farther than 256 px changes nothing.
+    what is farther than 224 px changes nothing.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ __all__ = ['BLOCK', 'MARGIN', 'block_edges', 'widened']
 
 BLOCK = 1024  # px, about the side of a block
 ALIGN = 16  # px; blocks begin where those of the local level do
-MARGIN = 256  # px around a part, in which its local level and what fills its gaps are decided
+MARGIN = 224  # px around a part, in which its local level and what fills its gaps are decided
 
 
 def block_edges(n, *, size=None):
