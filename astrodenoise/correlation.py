@@ -131,11 +131,14 @@ def total_noise(unit, calm, cells, unrest):
     Returns
     -------
     ratio : float
-        Rms of a pixel over what its finest scale alone would make of white noise.
+        Rms of a pixel over what its finest scale alone would make of white noise; 0 where the
+        pixels are all alike.
     correlation : list of float
         Autocorrelation at `astrodenoise.noisemodel.LAGS`.
     """
     ratio = _rms_ratio(unit, calm, cells)
+    if ratio == 0:
+        return 0.0, [0.0] * len(LAGS)
     if unrest < RESTLESS * ratio:
         return ratio, _correlation(unit / ratio, calm)
     fine = unit - ndimage.uniform_filter(unit, SHORT, mode='nearest')

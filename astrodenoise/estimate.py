@@ -253,10 +253,15 @@ def measure_cells(data, valid, *, integer=False, level=None):
     if level is None:
         level = local_level(data, valid)
     background = level.fine_whole()
+
+    def nothing():
+        sky = sky_of_cells(level.fine + level.plane[0], 0)
+        return PlaneNoise(shape, sky, 0.0, step=step), None
+
     contrast = np.where(valid, data - background, 0)
     scale = _power_of_two(contrast, valid)
     if scale == 0:
-        return PlaneNoise(shape, sky_of_cells(level.fine + level.plane[0], 0), 0.0, step=step), None
+        return nothing()
     contrast = np.clip(contrast / scale, -FARTHEST, FARTHEST).astype(np.float32)
     dithered, dither = _dither(contrast, step / scale)
 
@@ -270,7 +275,7 @@ def measure_cells(data, valid, *, integer=False, level=None):
     fine_sigma = np.sqrt(np.maximum(fine_sigma**2 - dither**2, 0))
     known = fine_sigma > 0
     if not known.any():
-        return PlaneNoise(shape, sky_of_cells(level.fine + level.plane[0], 0), 0.0, step=step), None
+        return nothing()
 
     above = ((background - level.plane[0]) / scale)[1:-1, 1:-1]
     levels = cell_statistic(cells, above, good, np.mean)
@@ -295,6 +300,8 @@ def measure_cells(data, valid, *, integer=False, level=None):
     unit = inner / shaped.part(*(slice(1, n - 1) for n in shape)).sigma_at(above)
     calm, unrest = _calm_pixels(good, cells, above, fine_sigma)
     ratio, correlation = total_noise(unit, calm, cells, unrest)
+    if ratio == 0:
+        return nothing()
     unit = np.clip(unit / ratio, -N_SIGMA_CLIP, N_SIGMA_CLIP)
 
     sky = sky_of_cells(levels, float(np.nanmedian(fine_sigma)))

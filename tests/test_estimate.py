@@ -151,6 +151,13 @@ def test_sky_level_of_a_star_field(rng):
     assert abs(noise.sky - 100) < 0.1 * 4
 
 
+def test_a_ramp_alone_has_no_noise():
+    """Its level is the ramp but for rounding, which is divided by nothing."""
+    ramps = np.ones((64, 64)) * np.arange(64), np.add.outer(np.arange(90.0), 0.3 * np.arange(70))
+    for ramp in ramps:
+        assert measure_plane(ramp, np.ones(ramp.shape, bool)).sigma < 1e-6
+
+
 def test_frames_that_show_no_noise_have_sigma_zero():
     assert measure(np.full(SHAPE, 3.0, np.float32)).sigma == 0
 
