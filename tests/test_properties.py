@@ -38,8 +38,7 @@ CARD = {'name': 'random', 'version': '1', 'licence': 'x', 'training': {}, 'metri
 TILES = {'tile_size': 64, 'device': 'cpu'}
 EXACT = TILES | {'precision': 'float32'}
 # a frame that fails is small already, and looking for a smaller one takes minutes
-WITHOUT_SHRINKING = {'phases': (Phase.explicit, Phase.generate)}
-EXAMPLES, FEW = (examples(n, **WITHOUT_SHRINKING) for n in (8, 3))
+EXAMPLES, FEW = (examples(n, phases=(Phase.explicit, Phase.generate)) for n in (8, 3))
 log = logging.getLogger(__name__)
 MEASURED = {}
 
