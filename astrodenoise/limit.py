@@ -19,7 +19,7 @@ SAMPLE = 5  # px between the boxes that tell the spread of their means
 MANY = 10  # boxes along a side, below which their spread says nothing
 QUARTER = 0.31864  # of the sizes of a Gaussian's values lie below this many sigma
 PATTERNED = 4.0  # times the noise of a box by its correlation: the most that patterns add
-ROUNDS = 7  # that bring boxes to their bounds; a mean can rise again when others' parts are held back
+ROUNDS = 7  # that bring boxes to their bounds; holding one back can raise another's mean
 LAST = 0.8  # of its bound a box is brought to in the round after these, to its square in the next
 MOST_ROUNDS = 60  # by then 10^130 would be 1; no more than 7 were seen
 
